@@ -1,0 +1,88 @@
+"""Every setting, read from the environment once by a composition root.
+
+Nothing else in Forecastle reads the environment. `docs/configuration.md` lists the same
+settings; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from forecastle.errors import ConfigurationError
+
+
+def _setting(variable: str, default: Any, meaning: str, parse: Callable[[str], Any] = str) -> Any:
+    metadata = {"variable": variable, "meaning": meaning, "parse": parse}
+    return field(default=default, metadata=metadata)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError("not a port")
+    return port
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("not a positive whole number")
+    return number
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One field a setting; `None` means that Forecastle starts or chooses its own."""
+
+    home: Path = _setting(
+        "FORECASTLE_HOME", Path(".forecastle"), "folder of the embedded servers and their data", Path
+    )
+    database_url: str | None = _setting(
+        "DATABASE_URL", None, "PostgreSQL to use (postgresql://…); without it an embedded one starts"
+    )
+    mlflow_tracking_uri: str | None = _setting(
+        "MLFLOW_TRACKING_URI", None, "MLflow server to use; without it an embedded one starts"
+    )
+    artifacts: str | None = _setting(
+        "FORECASTLE_ARTIFACTS", None, "folder of dataset and bundle files; by default `objects` under the home"
+    )
+    http_host: str = _setting("FORECASTLE_HTTP_HOST", "127.0.0.1", "address on which the façade listens")
+    http_port: int = _setting(
+        "FORECASTLE_HTTP_PORT", 8700, "port of the façade; 0 takes a free one", _port
+    )
+    http_workers: int = _setting("FORECASTLE_HTTP_WORKERS", 1, "worker processes of the façade", _positive)
+    http_threads: int = _setting("FORECASTLE_HTTP_THREADS", 8, "threads a façade worker answers with", _positive)
+    pool_size: int = _setting(
+        "FORECASTLE_POOL_SIZE", 8, "most PostgreSQL connections that one process holds", _positive
+    )
+    api_key: str | None = _setting(
+        "FORECASTLE_API_KEY", None, "API key of the person at the command line; one person alone needs none"
+    )
+    log_level: str = _setting("FORECASTLE_LOG_LEVEL", "INFO", "least level that is logged", str.upper)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read every setting from `environ` (the process environment by default).
+
+        An empty variable counts as absent. Raises ConfigurationError naming the variable, never its value.
+        """
+        source = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            text = source.get(item.metadata["variable"], "").strip()
+            if not text:
+                continue
+            try:
+                values[item.name] = item.metadata["parse"](text)
+            except ValueError as error:
+                raise ConfigurationError(f"{item.metadata['variable']}: {error}") from None
+        return cls(**values)
+
+    @property
+    def objects_folder(self) -> Path:
+        """Where dataset and bundle files lie."""
+        return Path(self.artifacts) if self.artifacts else self.home / "objects"
