@@ -15,9 +15,9 @@ from typing import Any
 from forecastle.errors import ConfigurationError
 
 
-def _setting(variable: str, default: Any, meaning: str, parse: Callable[[str], Any] = str) -> Any:
+def _setting(variable: str, default: Any, meaning: str, parse: Callable[[str], Any] = str, secret: bool = False) -> Any:
     metadata = {"variable": variable, "meaning": meaning, "parse": parse}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 def _port(text: str) -> int:
@@ -38,11 +38,12 @@ def _positive(text: str) -> int:
 class Settings:
     """One field a setting; `None` means that Forecastle starts or chooses its own."""
 
-    home: Path = _setting(
-        "FORECASTLE_HOME", Path(".forecastle"), "folder of the embedded servers and their data", Path
-    )
+    home: Path = _setting("FORECASTLE_HOME", Path(".forecastle"), "folder of the embedded servers and their data", Path)
     database_url: str | None = _setting(
-        "DATABASE_URL", None, "PostgreSQL to use (postgresql://…); without it an embedded one starts"
+        "DATABASE_URL",
+        None,
+        "PostgreSQL to use (postgresql://…); without it an embedded one starts",
+        secret=True,
     )
     mlflow_tracking_uri: str | None = _setting(
         "MLFLOW_TRACKING_URI", None, "MLflow server to use; without it an embedded one starts"
@@ -51,16 +52,17 @@ class Settings:
         "FORECASTLE_ARTIFACTS", None, "folder of dataset and bundle files; by default `objects` under the home"
     )
     http_host: str = _setting("FORECASTLE_HTTP_HOST", "127.0.0.1", "address on which the façade listens")
-    http_port: int = _setting(
-        "FORECASTLE_HTTP_PORT", 8700, "port of the façade; 0 takes a free one", _port
-    )
+    http_port: int = _setting("FORECASTLE_HTTP_PORT", 8700, "port of the façade; 0 takes a free one", _port)
     http_workers: int = _setting("FORECASTLE_HTTP_WORKERS", 1, "worker processes of the façade", _positive)
     http_threads: int = _setting("FORECASTLE_HTTP_THREADS", 8, "threads a façade worker answers with", _positive)
     pool_size: int = _setting(
         "FORECASTLE_POOL_SIZE", 8, "most PostgreSQL connections that one process holds", _positive
     )
     api_key: str | None = _setting(
-        "FORECASTLE_API_KEY", None, "API key of the person at the command line; one person alone needs none"
+        "FORECASTLE_API_KEY",
+        None,
+        "API key of the person at the command line; one person alone needs none",
+        secret=True,
     )
     log_level: str = _setting("FORECASTLE_LOG_LEVEL", "INFO", "least level that is logged", str.upper)
 
@@ -78,8 +80,9 @@ class Settings:
                 continue
             try:
                 values[item.name] = item.metadata["parse"](text)
-            except ValueError as error:
-                raise ConfigurationError(f"{item.metadata['variable']}: {error}") from None
+            except ValueError:
+                wanted = item.metadata["meaning"]
+                raise ConfigurationError(f"{item.metadata['variable']} has no usable value; it is: {wanted}") from None
         return cls(**values)
 
     @property

@@ -1,0 +1,75 @@
+"""Skill or silence: which method answers where, decided from losses on earlier rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+SHRINKAGE_ROWS = 200
+"""A cluster's own evidence counts as much as everybody's once it has this many rows."""
+
+
+@dataclass(frozen=True)
+class SkillTable:
+    """The method with the lowest expected loss, by cluster; `default` answers for clusters not listed.
+
+    `expected` holds each method's expected loss relative to the reference's (0 is as good), by cluster.
+    """
+
+    default: str
+    by_cluster: Mapping[str, str]
+    expected: Mapping[str, Mapping[str, float]]
+
+    def method_for(self, cluster: str) -> str:
+        return self.by_cluster.get(cluster, self.default)
+
+
+def choose_methods(losses: Mapping[str, Floats], clusters: NDArray[np.str_], priors: Mapping[str, float]) -> SkillTable:
+    """Choose from losses on identical rows (each of shape: rows); the first method is the reference.
+
+    A method's relative loss in a cluster is shrunk towards that over all clusters, and that towards `priors`
+    (relative loss expected before any evidence), by SHRINKAGE_ROWS rows each. Clusters count alike, not by rows, so
+    that one large project does not speak for all. A tie goes to the earlier method.
+    """
+    methods = list(losses)
+    relative = {
+        cluster: (int(np.sum(clusters == cluster)), _relative(losses, clusters == cluster))
+        for cluster in sorted(set(clusters.tolist()))
+    }
+    rows = len(clusters)
+    general = {
+        method: _shrink(_mean([found[method] for _, found in relative.values()]), rows, priors[method])
+        for method in methods
+    }
+    expected = {
+        cluster: {method: _shrink(found[method], count, general[method]) for method in methods}
+        for cluster, (count, found) in relative.items()
+    }
+    return SkillTable(
+        default=_best(general, methods),
+        by_cluster={cluster: _best(values, methods) for cluster, values in expected.items()},
+        expected=expected,
+    )
+
+
+def _relative(losses: Mapping[str, Floats], rows: NDArray[np.bool_]) -> dict[str, float]:
+    sums = {method: float(np.sum(values[rows])) for method, values in losses.items()}
+    reference = next(iter(sums.values()))
+    return {method: (value - reference) / reference if reference else 0.0 for method, value in sums.items()}
+
+
+def _shrink(own: float, rows: int, towards: float) -> float:
+    return (rows * own + SHRINKAGE_ROWS * towards) / (rows + SHRINKAGE_ROWS)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _best(values: Mapping[str, float], methods: list[str]) -> str:
+    return min(methods, key=values.__getitem__)

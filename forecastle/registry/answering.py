@@ -1,0 +1,33 @@
+"""What a model type's `answer_many` is handed, and what it hands back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from forecastle.records.outcomes import Outcomes
+from forecastle.registry.declaration import HistoryReader
+from forecastle.registry.predictor import Prediction, Predictor
+
+
+@dataclass(frozen=True)
+class Context:
+    """Who predicts for a cluster, who reads what was known, and the moment (on the history's axis of time)."""
+
+    predictor_for: Callable[[str], Predictor]
+    history: HistoryReader
+    moment: Any
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One answer before it is stored: the cluster, what was known of it, the prediction, and the answer's fields.
+
+    The caller adds `model_version` and `prediction_id`.
+    """
+
+    cluster: str
+    outcomes: Outcomes
+    prediction: Prediction
+    fields: Mapping[str, Any]

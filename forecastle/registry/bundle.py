@@ -1,0 +1,90 @@
+"""A version as files: what the façade loads, and what the ledger approves by digest.
+
+manifest.json     what it is and where it comes from
+model.json        the fast form of the candidate
+skill.json        which method answers where
+thresholds.json   how far intervals reach, by method
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from forecastle.errors import FeatureCodeError, IntegrityError
+from forecastle.features.digest import feature_digest
+from forecastle.monitoring.conformal import Thresholds
+from forecastle.monitoring.skill import SkillTable
+from forecastle.registry.declaration import FastForm, ModelType, Trainer, resolve
+from forecastle.store.objects import digest_of
+
+FOLDER = "bundle"
+FILES = ("manifest.json", "model.json", "skill.json", "thresholds.json")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`trained_until` is the last position that taught the model, on the dataset's axis of time."""
+
+    model_type: str
+    candidate: str
+    feature_digest: str
+    dataset_digest: str
+    time_basis: str
+    trained_until: float
+    rows: int
+    coverage_target: float
+
+
+@dataclass(frozen=True)
+class Bundle:
+    manifest: Manifest
+    model: FastForm
+    skill: SkillTable
+    thresholds: Mapping[str, Thresholds]
+
+    def files(self) -> dict[str, bytes]:
+        return {
+            "manifest.json": _to_json(asdict(self.manifest)),
+            "model.json": _to_json(self.model.as_json()),
+            "skill.json": _to_json(asdict(self.skill)),
+            "thresholds.json": _to_json({method: asdict(values) for method, values in self.thresholds.items()}),
+        }
+
+
+def load_bundle(model_type: ModelType, files: Mapping[str, bytes]) -> Bundle:
+    """The bundle in these files; files beside it do not count.
+
+    Raises IntegrityError where a file is missing or no bundle, FeatureCodeError where it was made with other
+    feature code than the code that runs.
+    """
+    try:
+        parts = {name: json.loads(files[name]) for name in FILES}
+        manifest = Manifest(**parts["manifest.json"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(f"{model_type.name}: this is no bundle ({type(error).__name__}); train it anew") from None
+    if manifest.model_type != model_type.name:
+        raise IntegrityError(f"this bundle is one of {manifest.model_type}, not of {model_type.name}")
+    if manifest.feature_digest != digest_of_features(model_type):
+        raise FeatureCodeError(
+            f"{model_type.name}: the bundle was made with other feature code than this; train a new version with "
+            "`forecastle train`, or run the code of the version's git commit"
+        )
+    trainer: Trainer = resolve(model_type.trainer)
+    thresholds = {method: Thresholds(**values) for method, values in parts["thresholds.json"].items()}
+    return Bundle(manifest, trainer.load(parts["model.json"]), SkillTable(**parts["skill.json"]), thresholds)
+
+
+def digest_of_features(model_type: ModelType) -> str:
+    return feature_digest(*model_type.feature_modules)
+
+
+def digest_of_files(files: Mapping[str, bytes]) -> str:
+    """One digest for all files of a bundle, names included."""
+    return digest_of("\n".join(f"{digest_of(files[name])}  {name}" for name in sorted(files)).encode())
+
+
+def _to_json(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()

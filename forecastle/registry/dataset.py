@@ -1,0 +1,149 @@
+"""Records become rows, and rows an immutable dataset version."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from forecastle.records.issues import IssueRecord, as_of
+from forecastle.registry.declaration import ModelType
+from forecastle.registry.examples import Row
+from forecastle.store import issues as issue_store
+from forecastle.store.database import Database
+from forecastle.store.datasets import DatasetVersion, add_version
+from forecastle.store.objects import Objects
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Rows on one axis of time.
+
+    `date`: seconds since 1970 (UTC). `ordinal`: the relative position in the project, from 0 to 1, because some
+    project has no dates; an outcome counts as known at the project's next row. `unknown_when` counts outcomes
+    that were left out because nobody knows when they became known.
+    """
+
+    time_basis: str
+    rows: tuple[Row, ...]
+    unknown_when: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    issue: IssueRecord
+    target: float
+    known_at: datetime | None
+
+
+def read_rows(database: Database, model_type: ModelType, project: UUID | None = None) -> TrainingRows:
+    """Every row with a known outcome in the store, of one project where given; clusters are project ids."""
+    with database.transaction() as connection:
+        return rows_of_issues(model_type, issue_store.read_issues(connection, project))
+
+
+def rows_of_issues(model_type: ModelType, issues: Iterable[IssueRecord]) -> TrainingRows:
+    """Rows as they were asked: every field as of the issue's own first moment."""
+    by_project: dict[str, list[IssueRecord]] = {}
+    for issue in issues:
+        if getattr(issue, model_type.target) is not None:
+            by_project.setdefault(issue.project_key, []).append(issue)
+    everything = [issue for project in by_project.values() for issue in project]
+    dated = all(issue.time_basis == "date" for issue in everything)
+    known_field = f"{model_type.target}_known_at"
+    rows: list[Row] = []
+    for project in by_project.values():
+        usable = [i for i in project if i.time_basis == "ordinal" or getattr(i, known_field) is not None]
+        rows += _dated(model_type, usable, known_field) if dated else _relative(model_type, usable, known_field)
+    return TrainingRows("date" if dated and rows else "ordinal", tuple(rows), len(everything) - len(rows))
+
+
+def _dated(model_type: ModelType, issues: Sequence[IssueRecord], known_field: str) -> Iterable[Row]:
+    for issue in issues:
+        assert issue.created_at is not None
+        yield _row(model_type, issue, issue.created_at.timestamp(), getattr(issue, known_field).timestamp())
+
+
+def _relative(model_type: ModelType, issues: Sequence[IssueRecord], known_field: str) -> Iterable[Row]:
+    ordered = sorted(issues, key=lambda issue: (issue.created_at or _EPOCH, issue.ordinal))
+    created = [issue.created_at or _EPOCH for issue in ordered]
+    for position, issue in enumerate(ordered):
+        following = position + 1
+        if issue.time_basis == "date":  # known before the first row that was created later
+            following = max(following, bisect_right(created, getattr(issue, known_field)))
+        yield _row(model_type, issue, position / len(ordered), following / len(ordered))
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _row(model_type: ModelType, issue: IssueRecord, asked_at: float, known_at: float) -> Row:
+    first = issue.created_at if issue.time_basis == "date" else issue.ordinal
+    assert first is not None
+    shown = as_of(issue, first)
+    request = {
+        name: getattr(shown, name) for name in model_type.request_type().model_fields if hasattr(IssueRecord, name)
+    }
+    return Row(issue.key, issue.project_key, asked_at, known_at, getattr(issue, model_type.target), request)
+
+
+def save_version(database: Database, objects: Objects, name: str, found: TrainingRows) -> DatasetVersion:
+    """Keep rows as a Parquet file under their digest; the same rows are the same version."""
+    digest = digest_of_rows(found)
+    object_name = f"datasets/{name}/{digest}.parquet"
+    objects.put(object_name, _to_parquet(found))
+    asked = [row.asked_at for row in found.rows]
+    with database.transaction() as connection:
+        return add_version(
+            connection,
+            DatasetVersion(
+                name=name,
+                version=0,
+                digest=digest,
+                object_name=object_name,
+                rows=len(found.rows),
+                clusters=len({row.cluster for row in found.rows}),
+                time_basis=found.time_basis,
+                span_from=_moment(min(asked), found.time_basis) if asked else "",
+                span_until=_moment(max(asked), found.time_basis) if asked else "",
+            ),
+        )
+
+
+def load_version(objects: Objects, version: DatasetVersion) -> TrainingRows:
+    """The rows of a version, exactly as they were saved."""
+    table = pq.read_table(io.BytesIO(objects.get(version.object_name)))
+    rows = [Row(**{**item, "request": json.loads(item["request"])}) for item in table.to_pylist()]
+    return TrainingRows(version.time_basis, tuple(rows))
+
+
+def digest_of_rows(found: TrainingRows) -> str:
+    """SHA-256 over the content of every row in order; the file format does not count."""
+    digest = hashlib.sha256(found.time_basis.encode())
+    for row in found.rows:
+        digest.update(json.dumps(asdict(row), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _to_parquet(found: TrainingRows) -> bytes:
+    columns: Mapping[str, list[Any]] = {
+        name: [getattr(row, name) for row in found.rows]
+        for name in ("key", "cluster", "asked_at", "known_at", "target")
+    }
+    requests = [json.dumps(row.request, sort_keys=True, ensure_ascii=False) for row in found.rows]
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({**columns, "request": requests}), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _moment(position: float, time_basis: str) -> str:
+    return datetime.fromtimestamp(position, UTC).isoformat() if time_basis == "date" else f"{position:.4f}"

@@ -1,0 +1,141 @@
+"""What a model type declares about itself, and the shapes of its parts.
+
+A folder below `projects/` holds one `MODEL_TYPE`; `projects.discover()` finds them all. Parts that are heavy to
+import stand as dotted names `package.module:attribute` and are resolved where they are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel
+
+from forecastle.monitoring.policies import GatePolicy, RetrainingPolicy
+from forecastle.records.outcomes import Outcomes
+
+Family = Literal["delivery", "reliability"]
+Task = Literal["regression"]
+
+
+@dataclass(frozen=True)
+class ModelType:
+    """One question that Forecastle answers, in the order in which a reader asks about it."""
+
+    name: str
+    """`family.folder`; also the registered model and the experiment."""
+    family: Family
+    summary: str
+    task: Task
+    dataset: str
+    """Which records it learns from; `expectations/<dataset>.json` is their suite."""
+    target: str
+    """The outcome, with its unit in the name where it has one."""
+    split_unit: str
+    """What may not straddle a cut in time."""
+    cluster: str
+    """What variance is computed over."""
+    known_at: str
+    """When a row's outcome was known."""
+    route: str
+    """Its public address below the façade."""
+    request: str
+    answer: str
+    answer_many: str
+    trainer: str
+    people: str
+    """What MLflow needs to know of the estimator for people."""
+    feature_modules: tuple[str, ...]
+    """Modules beside `forecastle.features` whose code turns records into numbers."""
+    baselines: Mapping[str, float]
+    """The baselines, the reference first, and how much worse than it each is taken to be before any evidence."""
+    metrics: tuple[str, ...]
+    coverage_target: float
+    least_rows: int
+    """Fewer usable rows than this are not trained on."""
+    gate: GatePolicy
+    retraining: RetrainingPolicy
+    requires: tuple[str, ...] = ()
+    """Model types whose answers it combines."""
+
+    def request_type(self) -> type[BaseModel]:
+        found: type[BaseModel] = resolve(self.request)
+        return found
+
+    def answer_type(self) -> type[BaseModel]:
+        found: type[BaseModel] = resolve(self.answer)
+        return found
+
+
+def resolve(dotted: str) -> Any:
+    """The object behind `package.module:attribute`."""
+    module, _, attribute = dotted.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+class Settled(Protocol):
+    """An answer's number, on the scale of the question, and the intervals around it."""
+
+    @property
+    def value(self) -> float: ...
+
+    def interval(self, threshold: float) -> tuple[float, float]:
+        """The interval that holds every outcome of at most this score."""
+        ...
+
+    def score(self, truth: float) -> float:
+        """The least threshold whose interval holds `truth`; infinite where none does."""
+        ...
+
+
+class FastForm(Protocol):
+    """A fitted candidate in plain Python."""
+
+    def estimate(self, features: Any) -> float: ...
+
+    def as_json(self) -> dict[str, Any]: ...
+
+
+class Estimator(Protocol):
+    """A fitted candidate for people, in an MLflow flavour."""
+
+    def predict(self, features: Any) -> Any: ...
+
+    def fast_form(self) -> FastForm: ...
+
+
+class Trainer(Protocol):
+    """What a model type that learns brings along."""
+
+    candidates: tuple[str, ...]
+
+    def extract(self, request: Mapping[str, Any], cluster: str, outcomes: Outcomes) -> Any:
+        """Numbers from a request and from what was known of its cluster; nothing else is ever looked at."""
+        ...
+
+    def fit(self, candidate: str, features: Sequence[Any], targets: Sequence[float]) -> Estimator: ...
+
+    def load(self, form: Mapping[str, Any]) -> FastForm: ...
+
+    def settle(self, method: str, estimate: float, features: Any, outcomes: Outcomes) -> Settled: ...
+
+
+class PeopleModel(Protocol):
+    """What MLflow needs to know of the estimator for people."""
+
+    trusted_types: tuple[str, ...]
+    """Classes of ours that its file holds."""
+
+    def example_table(self, examples: Sequence[Any]) -> Any:
+        """A table for `predict`, with the rows of these examples."""
+        ...
+
+
+class HistoryReader(Protocol):
+    """Reads what was known at a moment, for many projects in one round trip."""
+
+    def outcomes(self, projects: Sequence[str], moment: Any) -> Mapping[str, tuple[str, Outcomes]]:
+        """The project's own id and its known outcomes, by the id or key asked for; unknown projects are absent."""
+        ...

@@ -1,0 +1,168 @@
+"""Moving production: intent, alias, confirmation, notice.
+
+MLflow's aliases have no history and no author. The ledger has both, and is the truth: a version serves if and
+only if the ledger's newest confirmed step names it and the digests of its files agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from forecastle.access.principals import Permission, Principal
+from forecastle.errors import ConflictError, ForecastleError, IntegrityError, NotFoundError
+from forecastle.store import promotions as ledger
+from forecastle.store.database import Database
+from forecastle.store.identifiers import new_id
+from forecastle.store.objects import Objects, digest_of
+from forecastle.store.promotions import ApprovedFile, LedgerStep, Promotion
+
+PRODUCTION, STAGING, PREVIOUS = "production", "staging", "previous"
+UNGATED = "UNGATED"  # the verdict of a promotion that no gate has looked at
+
+
+@dataclass(frozen=True)
+class VersionFiles:
+    """Everything that makes up a version: the content of each file, and where the version comes from."""
+
+    version: int
+    files: Mapping[str, bytes]
+    provenance: Mapping[str, str]
+
+
+class AliasKeeper(Protocol):
+    """What a promotion needs of MLflow."""
+
+    def version_files(self, name: str, version: int) -> VersionFiles: ...
+
+    def set_alias(self, name: str, alias: str, version: int) -> None: ...
+
+    def remove_alias(self, name: str, alias: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Promoter:
+    """Moves production of registered models, and writes every move into the ledger."""
+
+    database: Database
+    objects: Objects
+    aliases: AliasKeeper
+
+    def promote(self, model_name: str, version: int, principal: Principal, reason: str) -> LedgerStep:
+        """Let `version` serve. Raises NotAllowedError, NotFoundError, ConflictError where it already serves."""
+        principal.require(Permission.PROMOTE)
+        found = self.aliases.version_files(model_name, version)
+        return self._move("promote", model_name, version, self._keep(found), found.provenance, principal, reason)
+
+    def rollback(self, model_name: str, principal: Principal, reason: str) -> LedgerStep:
+        """Let the version serve that served before. Raises NotFoundError where there was none."""
+        principal.require(Permission.PROMOTE)
+        with self.database.transaction() as connection:
+            target = version_before(ledger.confirmed_steps(connection, model_name), model_name)
+        approved = target.promotion
+        return self._move(
+            "rollback",
+            model_name,
+            approved.to_version,
+            approved.files,
+            approved.provenance,
+            principal,
+            reason,
+        )
+
+    def _keep(self, found: VersionFiles) -> tuple[ApprovedFile, ...]:
+        """Copy every file under its digest, out of reach of whoever may write the run."""
+        kept = []
+        for name, content in sorted(found.files.items()):
+            file = ApprovedFile(name, digest_of(content), len(content))
+            if not self.objects.exists(file.object_name):
+                self.objects.put(file.object_name, content)
+            kept.append(file)
+        return tuple(kept)
+
+    def _move(
+        self,
+        action: ledger.Action,
+        model_name: str,
+        version: int,
+        files: tuple[ApprovedFile, ...],
+        provenance: Mapping[str, str],
+        principal: Principal,
+        reason: str,
+    ) -> LedgerStep:
+        with self.database.transaction() as holding:
+            ledger.lock_model(holding, model_name)
+            self._undo_open_intents(model_name)
+            serving = ledger.serving(holding, model_name).get(model_name)
+            before = serving.promotion.to_version if serving else None
+            if before == version:
+                raise ConflictError(f"{model_name} version {version} serves already")
+            promotion = Promotion(
+                new_id(), action, model_name, before, version, principal.name, reason, UNGATED, principal.alone, files,
+                provenance,
+            )  # fmt: skip
+            self._add(promotion, "intent")
+            try:
+                self._set_aliases(model_name, version, before)
+            except ForecastleError:
+                with suppress(ForecastleError):  # what cannot be undone now is undone before the next promotion
+                    self._undo_open_intents(model_name)
+                raise
+            self._add(promotion, "confirmed")
+            return ledger.serving(holding, model_name)[model_name]
+
+    def _undo_open_intents(self, model_name: str) -> None:
+        """Put the aliases back where a promotion was cut off between its intent and its confirmation."""
+        with self.database.transaction() as connection:
+            for step in ledger.open_intents(connection, model_name):
+                self._set_aliases(model_name, step.promotion.from_version, None)
+                ledger.add_step(connection, step.promotion, "undone")
+
+    def _set_aliases(self, model_name: str, production: int | None, previous: int | None) -> None:
+        if production is None:
+            self.aliases.remove_alias(model_name, PRODUCTION)
+        else:
+            self.aliases.set_alias(model_name, PRODUCTION, production)
+        if previous is not None:
+            self.aliases.set_alias(model_name, PREVIOUS, previous)
+
+    def _add(self, promotion: Promotion, outcome: ledger.Outcome) -> None:
+        with self.database.transaction() as connection:
+            ledger.add_step(connection, promotion, outcome)
+
+
+def version_before(confirmed: list[LedgerStep], model_name: str) -> LedgerStep:
+    """The step that approved the version which served before the one that serves now.
+
+    Rolling back twice goes back two versions and does not return to the one that was rolled back from.
+    """
+    stack: list[LedgerStep] = []
+    for step in confirmed:
+        if step.promotion.action == "rollback" and stack:
+            stack.pop()
+        else:
+            stack.append(step)
+    if len(stack) < 2:
+        raise NotFoundError(f"{model_name}: no earlier version served, there is nothing to go back to")
+    return stack[-2]
+
+
+def approved_files(objects: Objects, step: LedgerStep) -> dict[str, bytes]:
+    """The content of every approved file. Raises IntegrityError naming one that is not what was approved."""
+    files = {}
+    for file in step.promotion.files:
+        try:
+            content = objects.get(file.object_name)
+        except NotFoundError:
+            raise IntegrityError(_tampered(step, file, "is missing")) from None
+        if digest_of(content) != file.sha256:
+            raise IntegrityError(_tampered(step, file, "was changed after its approval"))
+        files[file.name] = content
+    return files
+
+
+def _tampered(step: LedgerStep, file: ApprovedFile, what: str) -> str:
+    moved = step.promotion
+    return f"{moved.model_name} version {moved.to_version}: {file.name} {what}; it is not loaded, promote it anew"

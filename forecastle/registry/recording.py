@@ -1,0 +1,214 @@
+"""Training with MLflow: what `fit` found becomes a run with its child runs, a bundle and a version."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import mlflow
+import pandas as pd
+from mlflow.data.dataset_source import DatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.models import infer_signature
+
+from forecastle.errors import ForecastleError
+from forecastle.registry import dataset as datasets
+from forecastle.registry.bundle import FOLDER, digest_of_files
+from forecastle.registry.declaration import ModelType, PeopleModel, resolve
+from forecastle.registry.examples import make_examples
+from forecastle.registry.figures import residual_figure
+from forecastle.registry.promotions import STAGING
+from forecastle.registry.tracking import Version, mlflow_errors
+from forecastle.registry.training import DatasetInfo, Fitted, Score, fit
+from forecastle.store.database import Database
+from forecastle.store.datasets import DatasetVersion
+from forecastle.store.objects import Objects
+
+Progress = Callable[[str], None]
+
+_PACKAGES = ("mlflow", "scikit-learn", "skops", "pandas", "numpy", "scipy", "pydantic")
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What is to be trained, for all projects or for one, and who asks."""
+
+    model_type: ModelType
+    project: UUID | None
+    trained_by: str
+
+    @property
+    def registered_model(self) -> str:
+        """`family.folder`, with the project's id behind it where the model is a project's own."""
+        return self.model_type.name if self.project is None else f"{self.model_type.name}.{self.project}"
+
+
+class _StoredDataset(DatasetSource):  # type: ignore[misc]
+    """Says where a dataset version lies, in MLflow's words."""
+
+    def __init__(self, object_name: str) -> None:
+        self.object_name = object_name
+
+    @staticmethod
+    def _get_source_type() -> str:
+        return "forecastle"
+
+    def load(self, **_: Any) -> str:
+        return self.object_name
+
+    @staticmethod
+    def _can_resolve(raw_source: Any) -> bool:
+        return False
+
+    @classmethod
+    def _resolve(cls, raw_source: Any) -> _StoredDataset:
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, str]:
+        return {"object": self.object_name}
+
+    @classmethod
+    def from_dict(cls, source_dict: Mapping[str, str]) -> _StoredDataset:
+        return cls(source_dict["object"])
+
+
+def train(database: Database, objects: Objects, asked: TrainingRequest, on_progress: Progress) -> Version:
+    """Save a dataset version, fit, record, register, and point `staging` at the new version.
+
+    Runs inside the MLflow run that `mlflow run` has made, or a new one. A failure leaves a failed run that says
+    why, no version, and what served before serving.
+    """
+    with _run(asked) as run_id:
+        found = datasets.read_rows(database, asked.model_type, asked.project)
+        version = datasets.save_version(database, objects, asked.registered_model, found)
+        _log_dataset(version, found.unknown_when)
+        on_progress(f"dataset {version.name} version {version.version}: {version.rows:,} rows")
+        rows = datasets.load_version(objects, version).rows
+        examples = make_examples(rows, resolve(asked.model_type.trainer))
+        fitted = fit(asked.model_type, examples, DatasetInfo(version.digest, version.time_basis), on_progress)
+        on_progress("recording in MLflow")
+        _log_fit(asked.model_type, fitted)
+        return _register(asked, fitted, version, run_id)
+
+
+@contextmanager
+def _run(asked: TrainingRequest) -> Iterator[str]:
+    with mlflow_errors(), mlflow.start_run() as run:
+        mlflow.set_tags(
+            {
+                "model_type": asked.model_type.name,
+                "project": str(asked.project or "all"),
+                "mlflow.user": asked.trained_by,
+                "git.commit": git_commit(),
+            }
+        )
+        try:
+            yield run.info.run_id
+        except ForecastleError as error:
+            mlflow.set_tags({"failure": str(error), "mlflow.note.content": f"**Failed:** {error}"})
+            raise
+
+
+def git_commit() -> str:
+    """The commit of the code that runs, or `unknown` outside a checkout."""
+    here = Path(__file__).parent
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
+
+
+def _log_dataset(version: DatasetVersion, unknown_when: int) -> None:
+    source = _StoredDataset(version.object_name)
+    mlflow.log_input(MetaDataset(source, name=version.name, digest=version.digest[:32]), context="training")
+    mlflow.log_params(
+        {
+            "dataset.version": version.version,
+            "dataset.rows": version.rows,
+            "dataset.clusters": version.clusters,
+            "dataset.time_basis": version.time_basis,
+            "dataset.span": f"{version.span_from} to {version.span_until}",
+            "dataset.left_out_unknown_when": unknown_when,
+        }
+    )
+    mlflow.set_tag("dataset.digest", version.digest)
+
+
+def _log_fit(model_type: ModelType, fitted: Fitted) -> None:
+    overall = fitted.overall
+    mlflow.log_params({"candidate": fitted.bundle.manifest.candidate, "coverage_target": model_type.coverage_target})
+    mlflow.log_metrics(_metrics(overall))
+    for cluster, score in fitted.by_cluster.items():
+        mlflow.log_metrics({f"project.{cluster}.{name}": value for name, value in _metrics(score).items()})
+    for method, loss in overall.methods.items():
+        role = "baseline" if method in model_type.baselines else "candidate"
+        with mlflow.start_run(run_name=method, nested=True, tags={"role": role, "model_type": model_type.name}):
+            mlflow.log_metrics({"mae": loss, "rows": overall.rows})
+            for cluster, score in fitted.by_cluster.items():
+                mlflow.log_metric(f"project.{cluster}.mae", score.methods[method])
+    mlflow.log_table(_table(fitted), "scores_by_project.json")
+    mlflow.log_figure(residual_figure(fitted), "residuals.png")
+    for name, content in fitted.bundle.files().items():
+        mlflow.log_text(content.decode(), f"{FOLDER}/{name}")
+
+
+def _metrics(score: Score) -> dict[str, float]:
+    found = {
+        "mae": score.served,
+        "rows": float(score.rows),
+        "coverage": score.coverage.share,
+        "coverage_low": score.coverage.low,
+        "coverage_high": score.coverage.high,
+        "interval_width": score.coverage.mean_width,
+        "served_by_model": score.by_model,
+        **{f"mae.{method}": loss for method, loss in score.methods.items()},
+    }
+    return {name: value for name, value in found.items() if value == value}  # MLflow refuses NaN on PostgreSQL
+
+
+def _table(fitted: Fitted) -> pd.DataFrame:
+    scores = {"all": fitted.overall, **fitted.by_cluster}
+    return pd.DataFrame([{"project": name, **_metrics(score)} for name, score in scores.items()])
+
+
+def _register(asked: TrainingRequest, fitted: Fitted, version: DatasetVersion, run_id: str) -> Version:
+    people: PeopleModel = resolve(asked.model_type.people)
+    example = people.example_table(fitted.held_back[:2])
+    logged = mlflow.sklearn.log_model(
+        fitted.estimator,
+        name="model",
+        signature=infer_signature(example, fitted.estimator.predict(example)),
+        input_example=example,
+        pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _PACKAGES],
+        skops_trusted_types=list(people.trusted_types),
+    )
+    tags = {
+        "model_type": asked.model_type.name,
+        "dataset.digest": version.digest,
+        "dataset.version": str(version.version),
+        "feature.digest": fitted.bundle.manifest.feature_digest,
+        "bundle.digest": digest_of_files(fitted.bundle.files()),
+        "git.commit": git_commit(),
+        "trained_by": asked.trained_by,
+        "mae": f"{fitted.overall.served:.4f}",
+        **{f"mae.{name}": f"{loss:.4f}" for name, loss in fitted.overall.methods.items()},
+        "coverage": json.dumps(asdict(fitted.overall.coverage)),
+    }
+    registered = mlflow.register_model(logged.model_uri, asked.registered_model, tags=tags)
+    client = mlflow.MlflowClient()
+    if asked.project is not None:
+        client.set_registered_model_tag(asked.registered_model, "project", str(asked.project))
+    client.set_registered_model_alias(asked.registered_model, STAGING, registered.version)
+    return Version(
+        asked.registered_model,
+        int(registered.version),
+        run_id,
+        (STAGING,),
+        tags,
+        int(registered.creation_timestamp),
+    )

@@ -1,0 +1,115 @@
+"""Connections to PostgreSQL: one pool a process, errors in our own words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from forecastle.errors import ServerError
+
+Connection = psycopg.Connection[DictRow]
+Result = TypeVar("Result")
+
+CONNECT_TIMEOUT_SECONDS = 5
+POOL_TIMEOUT_SECONDS = 5.0
+
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # its warnings repeat what ServerError says once
+
+
+class Database:
+    """A pool of connections, opened on first use; rows are dictionaries.
+
+    Every failure to reach the server is a ServerError whose sentence names neither user nor password.
+    """
+
+    def __init__(self, url: str, size: int = 8) -> None:
+        self._url = url
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            url,
+            min_size=1,
+            max_size=size,
+            open=False,
+            timeout=POOL_TIMEOUT_SECONDS,
+            kwargs={
+                "row_factory": dict_row,
+                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                "options": "-c timezone=UTC",
+            },
+        )
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction: committed at the end, rolled back on an exception."""
+        try:
+            self._pool.open()
+            with self._pool.connection() as connection:
+                yield connection
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise ServerError(f"PostgreSQL did not answer at {self.where}; is it running?") from error
+
+    def retrying(self, work: Callable[[Connection], Result]) -> Result:
+        """Run `work` in a transaction, once more where the connection turned out to be dead.
+
+        After a restart of the server the pool still holds the connections of the old one. Only for work that
+        may be done twice: reads, and writes under an identifier of their own.
+        """
+        try:
+            with self.transaction() as connection:
+                return work(connection)
+        except ServerError:
+            self._pool.check()
+        with self.transaction() as connection:
+            return work(connection)
+
+    @contextmanager
+    def listening(self, channel: str) -> Iterator[psycopg.Connection[Any]]:
+        """A connection of its own that listens on `channel`."""
+        try:
+            with psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+                connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
+                yield connection
+        except psycopg.OperationalError as error:
+            raise ServerError(f"PostgreSQL did not answer at {self.where}; is it running?") from error
+
+    @property
+    def where(self) -> str:
+        parts = urlsplit(self._url)
+        return f"{parts.hostname or 'the local socket'}:{parts.port or 5432}"
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+def with_database(url: str, name: str) -> str:
+    """The same server's URL, naming another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+@contextmanager
+def temporary_database(url: str, name: str) -> Iterator[str]:
+    """Create the database `name` on the server of `url`, yield its URL, drop it afterwards."""
+    identifier = sql.Identifier(name)
+    try:
+        with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+            connection.execute(sql.SQL("create database {} template template0").format(identifier))
+    except psycopg.OperationalError as error:
+        raise ServerError("PostgreSQL did not answer; is it running?") from error
+    try:
+        yield with_database(url, name)
+    finally:
+        with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+            connection.execute(sql.SQL("drop database if exists {} with (force)").format(identifier))

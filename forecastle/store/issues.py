@@ -1,0 +1,159 @@
+"""Issues and what changed in them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from uuid import UUID
+
+from forecastle.records.issues import IssueChange, IssueRecord
+from forecastle.store import tenants
+from forecastle.store.database import Connection
+from forecastle.store.identifiers import new_id
+
+LOCK = 7_302_741_006  # one import at a time: two would hand out the same ordinals
+
+CONTENT = (
+    "time_basis", "created_at", "completed_at", "title", "description", "issue_type", "component", "priority",
+    "reporter", "assignee", "story_points", "story_points_known_at", "effort_hours", "estimate_hours",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ImportCounts:
+    """What an import did, in issues."""
+
+    new: int
+    changed: int
+    unchanged: int
+
+
+def content_digest(issue: IssueRecord) -> bytes:
+    """What an import compares: equal digests mean that nothing changed."""
+    text = "\x1f".join(repr(getattr(issue, name)) for name in CONTENT)
+    return hashlib.sha256(text.encode()).digest()
+
+
+def import_issues(
+    connection: Connection,
+    issues: Sequence[IssueRecord],
+    on_progress: Callable[[int], None] = lambda rows: None,
+) -> ImportCounts:
+    """Insert new issues, update changed ones, leave the rest; one statement each, after one COPY.
+
+    Issues that exist keep their ordinal, new ones follow in the order given. Before an issue is updated, the
+    value of every field that changes is kept in `issue_changes`. `on_progress` hears how many more rows were sent.
+    """
+    connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+    workspace = tenants.default_workspace(connection)
+    projects = tenants.ensure_projects(connection, workspace, (issue.project_key for issue in issues))
+    names = {name for issue in issues for name in (issue.reporter, issue.assignee) if name}
+    people = tenants.ensure_people(connection, workspace, names)
+    _copy(connection, issues, projects, people, on_progress)
+    connection.execute(_KEEP_HISTORY)
+    changed = connection.execute(_UPDATE_CHANGED).rowcount
+    new = connection.execute(_INSERT_NEW).rowcount
+    return ImportCounts(new=new, changed=changed, unchanged=len(issues) - new - changed)
+
+
+def _copy(
+    connection: Connection,
+    issues: Iterable[IssueRecord],
+    projects: dict[str, UUID],
+    people: dict[str, UUID],
+    on_progress: Callable[[int], None],
+) -> None:
+    connection.execute(
+        "create temporary table incoming on commit drop as select id, project_id, key, 0::bigint as position, "
+        "time_basis, created_at, completed_at, title, description, issue_type, component, priority, reporter_id, "
+        "assignee_id, story_points, story_points_known_at, effort_hours, estimate_hours, content_digest "
+        "from issues with no data"
+    )
+    with connection.cursor().copy("copy incoming from stdin") as copy:
+        for position, issue in enumerate(issues):
+            copy.write_row((
+                new_id(), projects[issue.project_key], issue.key, position, issue.time_basis, issue.created_at,
+                issue.completed_at, issue.title, issue.description or "", issue.issue_type, issue.component,
+                issue.priority, people.get(issue.reporter or ""), people.get(issue.assignee or ""),
+                issue.story_points, issue.story_points_known_at, issue.effort_hours, issue.estimate_hours,
+                content_digest(issue),
+            ))  # fmt: skip
+            on_progress(1)
+    connection.execute("analyze incoming")
+
+
+_KEEP_HISTORY = """
+insert into issue_changes (issue_id, field, before, after, changed_at)
+select issues.id, change.field, change.before, change.after, greatest(now(), issues.created_at)
+from issues join incoming using (project_id, key)
+cross join lateral (values
+    ('title', issues.title, incoming.title),
+    ('description', issues.description, incoming.description),
+    ('issue_type', issues.issue_type, incoming.issue_type),
+    ('component', issues.component, incoming.component),
+    ('priority', issues.priority, incoming.priority),
+    ('assignee', (select name from people where id = issues.assignee_id),
+                 (select name from people where id = incoming.assignee_id)),
+    ('story_points', issues.story_points::text, incoming.story_points::text),
+    ('effort_hours', issues.effort_hours::text, incoming.effort_hours::text),
+    ('estimate_hours', issues.estimate_hours::text, incoming.estimate_hours::text),
+    ('completed_at', issues.completed_at::text, incoming.completed_at::text)
+) as change (field, before, after)
+where issues.content_digest <> incoming.content_digest and change.before is distinct from change.after
+    -- An outcome that arrives changes nothing that was known before: its own moment says since when it is known.
+    and not (change.before is null and change.field in ('story_points', 'effort_hours', 'completed_at'))
+"""
+
+_UPDATE_CHANGED = """
+update issues set
+    time_basis = incoming.time_basis, created_at = incoming.created_at, completed_at = incoming.completed_at,
+    title = incoming.title, description = incoming.description, issue_type = incoming.issue_type,
+    component = incoming.component, priority = incoming.priority, reporter_id = incoming.reporter_id,
+    assignee_id = incoming.assignee_id, story_points = incoming.story_points,
+    story_points_known_at = incoming.story_points_known_at, effort_hours = incoming.effort_hours,
+    estimate_hours = incoming.estimate_hours, content_digest = incoming.content_digest, imported_at = now()
+from incoming
+where issues.project_id = incoming.project_id and issues.key = incoming.key
+    and issues.content_digest <> incoming.content_digest
+"""
+
+_INSERT_NEW = """
+insert into issues (id, project_id, key, ordinal, time_basis, created_at, completed_at, title, description,
+    issue_type, component, priority, reporter_id, assignee_id, story_points, story_points_known_at, effort_hours,
+    estimate_hours, content_digest)
+select incoming.id, incoming.project_id, incoming.key,
+    coalesce(last.ordinal, -1) + row_number() over (partition by incoming.project_id order by incoming.position),
+    incoming.time_basis, incoming.created_at, incoming.completed_at, incoming.title, incoming.description,
+    incoming.issue_type, incoming.component, incoming.priority, incoming.reporter_id, incoming.assignee_id,
+    incoming.story_points, incoming.story_points_known_at, incoming.effort_hours, incoming.estimate_hours,
+    incoming.content_digest
+from incoming
+left join (select project_id, max(ordinal) as ordinal from issues group by project_id) as last using (project_id)
+where not exists (select from issues where issues.project_id = incoming.project_id and issues.key = incoming.key)
+"""
+
+
+def read_issues(connection: Connection, project: UUID | None = None) -> Iterator[IssueRecord]:
+    """Every issue (of one project, where given) with its changes, by project and ordinal."""
+    changes: dict[UUID, list[IssueChange]] = {}
+    for row in connection.execute(
+        "select issue_id, field, before, after, changed_at from issue_changes order by changed_at, id"
+    ):
+        change = IssueChange(field=row["field"], before=row["before"], after=row["after"], changed_at=row["changed_at"])
+        changes.setdefault(row["issue_id"], []).append(change)
+    names = {item.name for item in fields(IssueRecord)} - {"changes", "source_file", "source_line"}
+    with connection.cursor(name="read_issues") as cursor:
+        cursor.itersize = 5_000
+        cursor.execute(
+            "select issues.*, projects.id::text as project_key, reporter.name as reporter, assignee.name as assignee "
+            "from issues join projects on projects.id = issues.project_id "
+            "left join people reporter on reporter.id = issues.reporter_id "
+            "left join people assignee on assignee.id = issues.assignee_id "
+            "where %(project)s::uuid is null or issues.project_id = %(project)s::uuid "
+            "order by projects.key, issues.ordinal",
+            {"project": project},
+        )
+        for row in cursor:
+            known = {name: row[name] for name in names}
+            yield IssueRecord(**known, changes=tuple(changes.get(row["id"], ())))

@@ -1,0 +1,62 @@
+"""Numbered SQL migrations, each applied once, under a lock."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+
+from forecastle.errors import ConfigurationError
+from forecastle.store.database import Connection, Database
+
+LOCK = 7_302_741_005  # an arbitrary number that only migrations use
+
+
+@dataclass(frozen=True)
+class Migration:
+    number: int
+    name: str
+    text: str
+
+
+def migrations() -> list[Migration]:
+    """Every migration that this version of Forecastle has, in order."""
+    found = []
+    for item in files("forecastle.store").joinpath("migrations").iterdir():
+        match = re.fullmatch(r"(\d{4})_(\w+)\.sql", item.name)
+        if match:
+            found.append(Migration(int(match[1]), match[2], item.read_text()))
+    return sorted(found, key=lambda migration: migration.number)
+
+
+def migrate(database: Database) -> list[Migration]:
+    """Apply what is missing, all in one transaction; returns what was applied.
+
+    Raises ConfigurationError where the database was made by a newer version of Forecastle.
+    """
+    known = migrations()
+    with database.transaction() as connection:
+        connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+        applied = _applied(connection)
+        newest = max((migration.number for migration in known), default=0)
+        if applied and max(applied) > newest:
+            raise ConfigurationError(
+                f"the database is at migration {max(applied)}, this version knows {newest}; "
+                "use the newer version of Forecastle, or restore a backup"
+            )
+        missing = [migration for migration in known if migration.number not in applied]
+        for migration in missing:
+            connection.execute(migration.text.encode())
+            connection.execute(
+                "insert into schema_migrations (number, name) values (%s, %s)",
+                (migration.number, migration.name),
+            )
+    return missing
+
+
+def _applied(connection: Connection) -> set[int]:
+    connection.execute(
+        "create table if not exists schema_migrations "
+        "(number integer primary key, name text not null, applied_at timestamptz not null default now())"
+    )
+    return {row["number"] for row in connection.execute("select number from schema_migrations")}

@@ -1,0 +1,93 @@
+"""The question as it is asked, and the answer as it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from forecastle.errors import NotFoundError
+from forecastle.records.outcomes import ROLLING
+from forecastle.registry.answering import Answered, Context
+from forecastle.registry.predictor import Prediction
+from projects.delivery.story_points.model import CANDIDATE
+from projects.delivery.story_points.rules import Recommendation
+
+
+class StoryPointsRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    title: Annotated[str, Field(min_length=1, max_length=1_000, description="Title of the issue")]
+    description: Annotated[str, Field(default="", max_length=1_000_000, description="What is to be done")]
+    issue_type: Annotated[str | None, Field(default=None, max_length=100, description="Type as the tracker names it")]
+    project_id: Annotated[str, Field(min_length=1, max_length=200, description="Id or key of the project")]
+
+
+class Interval(BaseModel):
+    low: float = Field(description="Least points of the interval")
+    high: float = Field(description="Most points of the interval")
+    target: float = Field(description="Share of issues whose points the interval is made to hold")
+
+
+class Baseline(BaseModel):
+    name: str = Field(description="The naive rule that the model has to beat")
+    points: float | None = Field(description="What it says; null where the project has no known points")
+
+
+class StoryPointsAnswer(BaseModel):
+    recommended_points: float = Field(description="A value of the project's own scale")
+    confidence: float = Field(description="Probability that these are the points the team will choose")
+    probability_distribution: dict[str, float] = Field(description="Probability of each value of the scale")
+    interval: Interval
+    baseline: Baseline
+    method: Literal["ml_model", "baseline"] = Field(description="What answered")
+    reasoning: str = Field(description="Why this method, and what it looked at")
+    model_version: str = Field(description="Registered model and version")
+    prediction_id: str = Field(description="Shows the passport at /api/v1/ml/predictions/{id}/passport")
+
+
+def answer_many(requests: Sequence[StoryPointsRequest], context: Context) -> list[Answered]:
+    """Answer every request; what was known of all their projects is read at once.
+
+    Raises NotFoundError where a project does not exist.
+    """
+    known = context.history.outcomes([request.project_id for request in requests], context.moment)
+    answered = []
+    for request in requests:
+        if request.project_id not in known:
+            raise NotFoundError("there is no project with this id or key")
+        cluster, outcomes = known[request.project_id]
+        prediction = context.predictor_for(cluster).predict(cluster, request.model_dump(), outcomes)
+        answered.append(Answered(cluster, outcomes, prediction, _fields(prediction, outcomes.count)))
+    return answered
+
+
+def _fields(prediction: Prediction, known: int) -> Mapping[str, object]:
+    recommendation = prediction.settled
+    assert isinstance(recommendation, Recommendation)
+    return {
+        "recommended_points": recommendation.value,
+        "confidence": round(recommendation.confidence, 4),
+        "probability_distribution": {
+            f"{value:g}": round(probability, 4)
+            for value, probability in zip(recommendation.values, recommendation.probabilities, strict=True)
+        },
+        "interval": {"low": prediction.low, "high": prediction.high, "target": prediction.coverage_target},
+        "baseline": {"name": "rolling_median", "points": prediction.baseline if known else None},
+        "method": prediction.method,
+        "reasoning": _reasoning(prediction, known),
+    }
+
+
+def _reasoning(prediction: Prediction, known: int) -> str:
+    if not known:
+        return "The project has no known story points yet: the words of the issue and the customary scale answer."
+    what = (
+        f"The words of the issue and the level of the project's last {min(known, ROLLING)} known issues"
+        if prediction.rule == CANDIDATE
+        else f"The project's {prediction.rule.replace('_', ' ')} over {known} known issues"
+    )
+    if prediction.expected_loss is None:
+        return f"{what}; on the project itself it was not measured."
+    return f"{what}; on earlier issues its error was {1 + prediction.expected_loss:.0%} of the rolling median's."
