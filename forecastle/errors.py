@@ -9,6 +9,7 @@
     ├── InputError                what was handed in is wrong
     │   ├── InvalidRowsError      rows of a file broke rules of the expectation suite
     │   └── NotEnoughDataError    fewer rows than declared
+    ├── NothingServesError        no version of this model type is in production
     ├── ConflictError             somebody else moved first (trying again may help)
     ├── SuiteError                an expectation suite did not load whole
     ├── TrainingError             a training run failed
@@ -93,6 +94,10 @@ class NotEnoughDataError(InputError):
             f"{what}: {rows} usable rows, {required} required, {missing} missing; "
             f"import {missing} more rows with a known outcome and train again"
         )
+
+
+class NothingServesError(ForecastleError):
+    code = "nothing_serves"
 
 
 class ConflictError(ForecastleError):

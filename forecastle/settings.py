@@ -51,6 +51,9 @@ class Settings:
     artifacts: str | None = _setting(
         "FORECASTLE_ARTIFACTS", None, "folder of dataset and bundle files; by default `objects` under the home"
     )
+    facade_url: str | None = _setting(
+        "FORECASTLE_URL", None, "façade that the command line asks; without it an embedded one starts"
+    )
     http_host: str = _setting("FORECASTLE_HTTP_HOST", "127.0.0.1", "address on which the façade listens")
     http_port: int = _setting("FORECASTLE_HTTP_PORT", 8700, "port of the façade; 0 takes a free one", _port)
     http_workers: int = _setting("FORECASTLE_HTTP_WORKERS", 1, "worker processes of the façade", _positive)
@@ -89,3 +92,23 @@ class Settings:
     def objects_folder(self) -> Path:
         """Where dataset and bundle files lie."""
         return Path(self.artifacts) if self.artifacts else self.home / "objects"
+
+    def as_environment(self) -> dict[str, str]:
+        """The variables from which these settings would be read again; the home as an absolute path."""
+        values = {item.metadata["variable"]: getattr(self, item.name) for item in fields(self)}
+        values["FORECASTLE_HOME"] = self.home.expanduser().resolve()
+        return {name: str(value) for name, value in values.items() if value is not None}
+
+    def require_database_url(self) -> str:
+        """Raises ConfigurationError where there is none."""
+        if self.database_url is None:
+            raise ConfigurationError('DATABASE_URL is not set; start the servers and type: eval "$(forecastle env)"')
+        return self.database_url
+
+    def require_tracking_uri(self) -> str:
+        """Raises ConfigurationError where there is none."""
+        if self.mlflow_tracking_uri is None:
+            raise ConfigurationError(
+                'MLFLOW_TRACKING_URI is not set; start the servers and type: eval "$(forecastle env)"'
+            )
+        return self.mlflow_tracking_uri

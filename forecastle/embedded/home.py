@@ -116,10 +116,10 @@ class Home:
             signal_group(record.pid, signal.SIGKILL)
         self.forget(name, record.pid)
 
-    def choose_port(self, name: str) -> int:
-        """The port of the last time, where it is free, so that addresses stay; else any free one."""
+    def choose_port(self, name: str, preferred: int = 0) -> int:
+        """The preferred port or that of the last time, where it is free, so that addresses stay; else any free one."""
         remembered = self._port(name)
-        last = int(remembered.read_text()) if remembered.exists() else 0
+        last = preferred or (int(remembered.read_text()) if remembered.exists() else 0)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -15,7 +15,7 @@ from functools import partial
 from subprocess import Popen
 from types import FrameType
 
-from forecastle.embedded import mlflow_server, postgresql
+from forecastle.embedded import facade_server, mlflow_server, postgresql
 from forecastle.embedded.home import Home, Record
 from forecastle.embedded.process import (
     EarlyExitError,
@@ -29,6 +29,7 @@ from forecastle.embedded.process import (
 from forecastle.settings import Settings
 
 NEEDS = (postgresql.NAME, mlflow_server.NAME)
+EVERYTHING = (*NEEDS, facade_server.NAME)
 _ATTEMPTS = 10
 _PAUSE_SECONDS = 0.5
 # What a start says that may go well the next moment: somebody took the port, or processes of a
@@ -57,12 +58,12 @@ class _Session:
         """Nobody else starts or stops servers of this home meanwhile."""
         return self.home.locked(partial(self.say, "waiting for another process that starts or stops servers here"))
 
-    def start(self, name: str, recipe: Callable[[int], Server]) -> str:
+    def start(self, name: str, recipe: Callable[[int], Server], preferred_port: int) -> str:
         """Start a server on a free port, have it stopped at the end, and return its address."""
         self.say(f"starting {name}")
         attempt = 1
         while True:
-            port = self.home.choose_port(name)
+            port = self.home.choose_port(name, preferred_port if attempt == 1 else 0)
             try:
                 address = self._attempt(recipe(port))
                 break
@@ -159,14 +160,15 @@ class _Kind:
     fill: Callable[[Settings, str], Settings]
     answers: Callable[[str], bool]
     recipe: Callable[[_Session, Settings], Callable[[int], Server]]
+    preferred_port: Callable[[Settings], int] = lambda settings: 0
 
 
 def _missing(settings: Settings, needs: Collection[str]) -> list[str]:
-    """What has to run here, in the order in which it starts; MLflow keeps its tables in PostgreSQL."""
+    """What has to run here, in the order in which it starts; the others keep their rows in PostgreSQL."""
     wanted = {name for name in needs if _KINDS[name].given(settings) is None}
-    if mlflow_server.NAME in wanted and settings.database_url is None:
+    if wanted and settings.database_url is None:
         wanted.add(postgresql.NAME)
-    return [name for name in NEEDS if name in wanted]
+    return [name for name in EVERYTHING if name in wanted]
 
 
 def _provide(session: _Session, name: str, settings: Settings) -> Settings:
@@ -174,7 +176,7 @@ def _provide(session: _Session, name: str, settings: Settings) -> Settings:
     if record is not None and record.is_live:
         return kind.fill(settings, record.address)
     session.home.end_orphan(name)
-    return kind.fill(settings, session.start(name, kind.recipe(session, settings)))
+    return kind.fill(settings, session.start(name, kind.recipe(session, settings), kind.preferred_port(settings)))
 
 
 def _postgresql(session: _Session, settings: Settings) -> Callable[[int], Server]:
@@ -185,6 +187,10 @@ def _mlflow(session: _Session, settings: Settings) -> Callable[[int], Server]:
     assert settings.database_url is not None  # it starts after PostgreSQL
     store = postgresql.ensure_database(settings.database_url, mlflow_server.NAME)
     return partial(mlflow_server.server, session.home.folder(mlflow_server.NAME), store)
+
+
+def _facade(session: _Session, settings: Settings) -> Callable[[int], Server]:
+    return partial(facade_server.server, session.home.path, settings)
 
 
 _KINDS = {
@@ -199,5 +205,12 @@ _KINDS = {
         fill=lambda settings, address: replace(settings, mlflow_tracking_uri=address),
         answers=mlflow_server.answers,
         recipe=_mlflow,
+    ),
+    facade_server.NAME: _Kind(
+        given=lambda settings: settings.facade_url,
+        fill=lambda settings, address: replace(settings, facade_url=address),
+        answers=facade_server.answers,
+        recipe=_facade,
+        preferred_port=lambda settings: settings.http_port,
     ),
 }

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from forecastle.errors import ForecastleError
 from forecastle.features.recency import KnownOutcomes
 from forecastle.monitoring.comparison import Comparison, compare_over_time, holm
 from forecastle.monitoring.coverage import Coverage, coverage
@@ -123,6 +124,8 @@ def _answer(model_type: ModelType, predictor: Predictor, history: WalkedHistory,
     request = model_type.request_type().model_validate({**example.request, "project_id": example.cluster})
     context = Context(lambda cluster: predictor, history, example.asked_at)
     (answer,) = resolve(model_type.answer_many)([request], context)
+    if isinstance(answer, ForecastleError):
+        raise answer
     return ScoredRow(
         cluster=example.cluster,
         truth=example.target,

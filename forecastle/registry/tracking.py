@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,12 +14,15 @@ import requests
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import ExecutionException, MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-from forecastle.errors import ForecastleError, NotFoundError, ServerError
+from forecastle.errors import ForecastleError, NotFoundError, ServerError, TrainingError
 from forecastle.registry.bundle import FOLDER
 from forecastle.registry.promotions import VersionFiles
+
+ROOT = Path(__file__).parents[2]
+"""The checkout: where MLproject lies."""
 
 PROVENANCE_TAGS = ("dataset.digest", "git.commit", "feature.digest", "bundle.digest", "trained_by")
 
@@ -107,6 +111,31 @@ class Tracking:
             **{tag: found.tags.get(tag, "unknown") for tag in PROVENANCE_TAGS},
         }
         return VersionFiles(version, files, provenance)
+
+    def run_entry_point(self, entry_point: str, experiment: str, parameters: Mapping[str, str]) -> str:
+        """Run an entry point of MLproject as a child process, in this environment; returns the run's id.
+
+        Raises TrainingError with the reason that the run gave.
+        """
+        try:
+            run = mlflow.projects.run(
+                uri=str(ROOT),
+                entry_point=entry_point,
+                parameters=dict(parameters),
+                experiment_name=experiment,
+                env_manager="local",
+            )
+        except ExecutionException as error:
+            raise TrainingError(self._reason(error)) from None
+        return str(run.run_id)
+
+    def _reason(self, error: ExecutionException) -> str:
+        found = re.search(r"ID '(\w+)'", str(error))
+        if found is None:
+            return f"the run did not start: {error}"
+        with mlflow_errors():
+            failure = self._client.get_run(found[1]).data.tags.get("failure", "its log says why")
+        return f"run {found[1]} failed: {failure}"
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         with mlflow_errors():

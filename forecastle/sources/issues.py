@@ -10,7 +10,7 @@ Only the suite judges; reading a file refuses no more than what cannot be read a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,6 +106,21 @@ def to_records(files: Sequence[IssueFile], broken: Collection[BrokenRow] = ()) -
                 records.append(_record(file, line, row, ordinals[row["project_key"]]))
                 ordinals[row["project_key"]] += 1
     return records
+
+
+def frame_of_records(records: Iterable[IssueRecord]) -> pd.DataFrame:
+    """Records as the frame that the suite looks at, to hold what is stored against the same rules."""
+    columns: dict[str, list[Any]] = {name: [] for name in _dtypes()}
+    for record in records:
+        for name in columns:
+            if name == "layout":
+                columns[name].append("whole")
+            elif name.endswith("_readable"):
+                columns[name].append(True)
+            else:
+                value = getattr(record, name) if getattr(record, name) != "" else None
+                columns[name].append(value.replace(tzinfo=None) if isinstance(value, datetime) else value)
+    return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in _dtypes().items()})
 
 
 def _dtypes() -> dict[str, str]:

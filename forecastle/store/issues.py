@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from uuid import UUID
 
@@ -35,22 +35,18 @@ def content_digest(issue: IssueRecord) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def import_issues(
-    connection: Connection,
-    issues: Sequence[IssueRecord],
-    on_progress: Callable[[int], None] = lambda rows: None,
-) -> ImportCounts:
+def import_issues(connection: Connection, issues: Sequence[IssueRecord]) -> ImportCounts:
     """Insert new issues, update changed ones, leave the rest; one statement each, after one COPY.
 
     Issues that exist keep their ordinal, new ones follow in the order given. Before an issue is updated, the
-    value of every field that changes is kept in `issue_changes`. `on_progress` hears how many more rows were sent.
+    value of every field that changes is kept in `issue_changes`.
     """
     connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
     workspace = tenants.default_workspace(connection)
     projects = tenants.ensure_projects(connection, workspace, (issue.project_key for issue in issues))
     names = {name for issue in issues for name in (issue.reporter, issue.assignee) if name}
     people = tenants.ensure_people(connection, workspace, names)
-    _copy(connection, issues, projects, people, on_progress)
+    _copy(connection, issues, projects, people)
     connection.execute(_KEEP_HISTORY)
     changed = connection.execute(_UPDATE_CHANGED).rowcount
     new = connection.execute(_INSERT_NEW).rowcount
@@ -62,7 +58,6 @@ def _copy(
     issues: Iterable[IssueRecord],
     projects: dict[str, UUID],
     people: dict[str, UUID],
-    on_progress: Callable[[int], None],
 ) -> None:
     connection.execute(
         "create temporary table incoming on commit drop as select id, project_id, key, 0::bigint as position, "
@@ -79,7 +74,6 @@ def _copy(
                 issue.story_points, issue.story_points_known_at, issue.effort_hours, issue.estimate_hours,
                 content_digest(issue),
             ))  # fmt: skip
-            on_progress(1)
     connection.execute("analyze incoming")
 
 

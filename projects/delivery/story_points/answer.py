@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from forecastle.errors import NotFoundError
-from forecastle.records.outcomes import ROLLING
+from forecastle.errors import ForecastleError, NotFoundError
+from forecastle.records.outcomes import ROLLING, Outcomes
 from forecastle.registry.answering import Answered, Context
 from forecastle.registry.predictor import Prediction
 from projects.delivery.story_points.model import CANDIDATE
@@ -47,20 +47,23 @@ class StoryPointsAnswer(BaseModel):
     prediction_id: str = Field(description="Shows the passport at /api/v1/ml/predictions/{id}/passport")
 
 
-def answer_many(requests: Sequence[StoryPointsRequest], context: Context) -> list[Answered]:
-    """Answer every request; what was known of all their projects is read at once.
-
-    Raises NotFoundError where a project does not exist.
-    """
+def answer_many(requests: Sequence[StoryPointsRequest], context: Context) -> list[Answered | ForecastleError]:
+    """Answer every request, or say why not; what was known of all their projects is read at once."""
     known = context.history.outcomes([request.project_id for request in requests], context.moment)
-    answered = []
-    for request in requests:
-        if request.project_id not in known:
-            raise NotFoundError("there is no project with this id or key")
-        cluster, outcomes = known[request.project_id]
+    return [_answer(request, known.get(request.project_id), context) for request in requests]
+
+
+def _answer(
+    request: StoryPointsRequest, known: tuple[str, Outcomes] | None, context: Context
+) -> Answered | ForecastleError:
+    if known is None:
+        return NotFoundError("there is no project with this id or key")
+    cluster, outcomes = known
+    try:
         prediction = context.predictor_for(cluster).predict(cluster, request.model_dump(), outcomes)
-        answered.append(Answered(cluster, outcomes, prediction, _fields(prediction, outcomes.count)))
-    return answered
+    except ForecastleError as error:
+        return error
+    return Answered(cluster, outcomes, prediction, _fields(prediction, outcomes.count))
 
 
 def _fields(prediction: Prediction, known: int) -> Mapping[str, object]:

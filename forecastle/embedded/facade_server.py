@@ -1,0 +1,59 @@
+"""The façade, as one more server that starts by itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from forecastle.embedded.process import Server
+from forecastle.settings import Settings
+
+NAME = "facade"
+
+
+def server(folder: Path, settings: Settings, port: int) -> Server:
+    """The façade on this port, handed its settings by environment."""
+    address = f"http://127.0.0.1:{port}"
+    password = urlsplit(settings.require_database_url()).password or ""
+    return Server(
+        name=NAME,
+        command=command(settings.http_host, port, settings.http_workers, settings.http_threads),
+        environment={
+            "PATH": os.defpath,
+            "HOME": str(folder),
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "PYTHONSAFEPATH": "1",
+            **settings.as_environment(),
+        },
+        folder=folder,
+        address=address,
+        is_ready=lambda: answers(address),
+        setting="FORECASTLE_URL",
+        stop_signals=(signal.SIGTERM,),
+        secrets=[secret for secret in (password, unquote(password)) if secret],
+    )
+
+
+def command(host: str, port: int, workers: int, threads: int) -> list[str]:
+    """The command that serves the façade; it reads everything else from the environment."""
+    return [
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"),
+        *("--host", host, "--port", str(port), "--workers", str(workers), "--blocking-threads", str(threads)),
+        *("--respawn-failed-workers", "--workers-kill-timeout", "5s"),
+        "serving.application:create_application",
+    ]
+
+
+def answers(address: str) -> bool:
+    """Whether a façade is up at `address`."""
+    try:
+        with urllib.request.urlopen(f"{address}/health/live", timeout=5) as answer:  # noqa: S310 - our own http address
+            return bool(answer.status == 200)
+    except (OSError, HTTPException):
+        return False

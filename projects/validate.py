@@ -1,0 +1,49 @@
+"""Entry point `validate`: hold what is stored against the expectation suite; a broken row fails the run."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+import mlflow
+
+from forecastle.errors import BrokenRow, InputError
+from forecastle.registry.tracking import ROOT
+from forecastle.sources.issues import frame_of_records
+from forecastle.store.issues import read_issues
+from forecastle.validation.run import ValidationReport, validate
+from forecastle.validation.suite import load_suite
+from projects import get_model_type
+from projects.entry import ALL, opened, run, say
+
+SHOWN = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model-type", required=True)
+    parser.add_argument("--project", default=ALL)
+    asked = parser.parse_args()
+    model_type = get_model_type(asked.model_type)
+    with opened() as room:
+        project = room.find_project(asked.project)
+        with room.database.transaction() as connection:
+            records = list(read_issues(connection, project))
+        keys = [f"{record.project_key}/{record.key}" for record in records]
+        report = validate(frame_of_records(records), load_suite(ROOT / "expectations" / f"{model_type.dataset}.json"))
+        with mlflow.start_run():
+            _record(report, keys)
+    say(f"{report.rows:,} rows keep all {report.expectations} expectations of {report.suite}")
+
+
+def _record(report: ValidationReport, keys: list[str]) -> None:
+    mlflow.log_metrics({"validation.rows": report.rows, "validation.violations": len(report.violations)})
+    mlflow.log_dict(asdict(report), "validation.json")
+    mlflow.set_tag("validation.passed", report.passed)
+    if not report.passed:
+        shown = [str(BrokenRow(keys[v.row], 0, v.column, v.rule)) for v in report.violations[:SHOWN]]
+        raise InputError("\n".join([f"{len(report.violations)} violations of {report.suite}", *shown]))
+
+
+if __name__ == "__main__":
+    run(main)

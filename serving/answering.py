@@ -1,0 +1,95 @@
+"""From a request to an answer whose row is durable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from forecastle.access.principals import Principal
+from forecastle.errors import ForecastleError
+from forecastle.registry.answering import Answered, Context
+from forecastle.registry.declaration import ModelType, resolve
+from forecastle.registry.history import StoredHistory
+from forecastle.registry.promotions import PRODUCTION
+from forecastle.registry.serving import ServingModels, ServingVersion
+from forecastle.store.database import Database
+from forecastle.store.identifiers import new_id
+from forecastle.store.predictions import StoredPrediction, insert_predictions
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """Answers requests of every model type and writes each answer down before it is handed out."""
+
+    database: Database
+    models: ServingModels
+
+    def answer(self, model_type: ModelType, request: BaseModel, principal: Principal) -> dict[str, Any]:
+        """The fields of the answer. Raises NotFoundError, NothingServesError, ServerError."""
+        started = time.perf_counter()
+        versions: dict[str, ServingVersion] = {}
+
+        def predictor_for(cluster: str) -> Any:
+            versions[cluster] = self.models.for_cluster(model_type, cluster)
+            return versions[cluster].predictor
+
+        moment = datetime.now(UTC)
+        context = Context(predictor_for, StoredHistory(self.database, model_type.target), moment)
+        (answered,) = resolve(model_type.answer_many)([request], context)
+        if isinstance(answered, ForecastleError):
+            raise answered
+        version = versions[answered.cluster]
+        prediction_id = new_id()
+        fields = {**answered.fields, "model_version": version.label, "prediction_id": str(prediction_id)}
+        stored = _stored(prediction_id, model_type, version, request, answered, fields, principal, moment, started)
+        self.database.retrying(lambda connection: insert_predictions(connection, [stored]))
+        return fields
+
+
+def _stored(
+    prediction_id: UUID,
+    model_type: ModelType,
+    version: ServingVersion,
+    request: BaseModel,
+    answered: Answered,
+    fields: dict[str, Any],
+    principal: Principal,
+    moment: datetime,
+    started: float,
+) -> StoredPrediction:
+    promotion = version.step.promotion
+    asked = request.model_dump(mode="json")
+    return StoredPrediction(
+        id=prediction_id,
+        model_type=model_type.name,
+        model_name=promotion.model_name,
+        model_version=promotion.to_version,
+        alias=PRODUCTION,
+        run_id=promotion.provenance["run_id"],
+        dataset_digest=promotion.provenance["dataset.digest"],
+        git_commit=promotion.provenance["git.commit"],
+        feature_digest=promotion.provenance["feature.digest"],
+        bundle_digest=version.bundle_digest,
+        project_id=UUID(answered.cluster),
+        principal=principal.name,
+        moment=moment,
+        input_digest=hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest(),
+        request=asked,
+        history=_without_nan(answered.outcomes.as_json()),
+        answer=fields,
+        method=answered.prediction.rule,
+        latency_ms=(time.perf_counter() - started) * 1000,
+    )
+
+
+def _without_nan(history: dict[str, Any]) -> dict[str, Any]:
+    # PostgreSQL's JSON has no NaN.
+    return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in history.items()}

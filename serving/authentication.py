@@ -1,0 +1,55 @@
+"""Who is asking: an API key as a bearer token."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from flask import Flask, g, request
+
+from forecastle.access.principals import Principal, authenticate, key_digest
+from forecastle.errors import NotAuthenticatedError
+from forecastle.store.database import Database
+
+REMEMBERED_SECONDS = 30.0
+"""How long a key that was withdrawn may still be taken."""
+MOST_REMEMBERED = 1_000
+
+
+class Keys:
+    """Looks keys up in the database, and remembers those it found for a while."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._known: dict[bytes, tuple[float, Principal]] = {}
+
+    def principal_of(self, key: str) -> Principal:
+        """Raises NotAuthenticatedError for a key that is not known."""
+        digest, now = key_digest(key), time.monotonic()
+        found = self._known.get(digest)
+        if found is not None and found[0] > now:
+            return found[1]
+        principal = self._database.retrying(lambda connection: authenticate(connection, key))
+        with self._lock:
+            if len(self._known) >= MOST_REMEMBERED:
+                self._known.clear()
+            self._known[digest] = (now + REMEMBERED_SECONDS, principal)
+        return principal
+
+
+def register(app: Flask, keys: Keys) -> None:
+    """Ask for a key before everything below /api/, before the body is looked at."""
+
+    @app.before_request
+    def require_key() -> None:
+        if request.path.startswith("/api/"):
+            scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not key.strip():
+                raise NotAuthenticatedError("send an API key: Authorization: Bearer KEY")
+            g.principal = keys.principal_of(key.strip())
+
+
+def current_principal() -> Principal:
+    principal: Principal = g.principal
+    return principal

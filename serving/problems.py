@@ -1,0 +1,122 @@
+"""Errors as `application/problem+json` (RFC 9457); the one table of HTTP statuses."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from flask import Flask, Response
+from pydantic import BaseModel, Field, ValidationError
+from werkzeug.exceptions import HTTPException
+
+from forecastle import errors
+
+logger = logging.getLogger(__name__)
+
+STATUS: dict[type[errors.ForecastleError], int] = {
+    errors.NotAuthenticatedError: 401,
+    errors.NotAllowedError: 403,
+    errors.NotFoundError: 404,
+    errors.InputError: 400,
+    errors.ConflictError: 409,
+    errors.NothingServesError: 503,
+    errors.ServerError: 503,
+}
+RETRY_AFTER_SECONDS = 2
+
+
+class FieldProblem(BaseModel):
+    pointer: str = Field(description="JSON pointer to the field")
+    detail: str = Field(description="What is wrong with it")
+
+
+class Problem(BaseModel):
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str = Field(description="Stable code of the error")
+    detail: str
+    errors: list[FieldProblem] | None = None
+
+
+def response_of(problem: Problem) -> Response:
+    body = problem.model_dump(exclude_none=True)
+    return Response(json.dumps(body), problem.status, content_type="application/problem+json")
+
+
+def validation_problem(error: ValidationError) -> Response:
+    """400 with a pointer to every field; values are never repeated."""
+    found = [
+        FieldProblem(pointer="/" + "/".join(str(part) for part in item["loc"]), detail=_detail(item))
+        for item in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    detail = f"{len(found)} field{'s' if len(found) != 1 else ''} of the request cannot be used"
+    return response_of(Problem(title="Invalid request", status=400, code="invalid_input", detail=detail, errors=found))
+
+
+def _detail(item: Any) -> str:
+    return str(item["msg"])
+
+
+def handle_forecastle_error(error: errors.ForecastleError) -> Response:
+    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    if status == 500:
+        logger.error("%s", error)
+    response = response_of(Problem(title=_title(status), status=status, code=error.code, detail=str(error)))
+    if error.retryable:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def handle_http_exception(error: HTTPException) -> Response:
+    if error.response is not None:
+        return error.response  # type: ignore[return-value]  # a validation problem, made above
+    status = error.code or 500
+    code = {400: "invalid_input", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "not_json"}
+    found = Problem(
+        title=_title(status), status=status, code=code.get(status, "http"), detail=_DETAILS.get(status, _title(status))
+    )
+    return response_of(found)
+
+
+def handle_unexpected(error: Exception) -> Response:
+    # The type and the place, never the message: it may hold what somebody wrote.
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else "an unknown place"
+    logger.error("%s at %s", type(error).__name__, where)
+    detail = "something went wrong that nobody foresaw; the log says where"
+    return response_of(Problem(title=_title(500), status=500, code="internal", detail=detail))
+
+
+def register(app: Flask) -> None:
+    app.register_error_handler(errors.ForecastleError, handle_forecastle_error)
+    app.register_error_handler(HTTPException, handle_http_exception)
+    app.register_error_handler(Exception, handle_unexpected)
+
+
+_DETAILS = {
+    400: "the body is not a JSON object",
+    404: "there is nothing at this address; /docs lists what there is",
+    405: "this address does not take this method; /docs lists what it takes",
+    413: "the body is too large",
+    415: "send JSON, with the header Content-Type: application/json",
+}
+
+
+def _title(status: int) -> str:
+    return {
+        400: "Invalid request",
+        401: "Not authenticated",
+        403: "Not allowed",
+        404: "Not found",
+        405: "Method not allowed",
+        409: "Conflict",
+        413: "Too large",
+        415: "Not JSON",
+        503: "Unavailable",
+    }.get(status, "Internal error" if status >= 500 else "Refused")
