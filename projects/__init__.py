@@ -9,6 +9,10 @@ from pathlib import Path
 from forecastle.errors import NotFoundError
 from forecastle.registry.declaration import ModelType
 
+ROOT = Path(__file__).parent.parent
+"""The checkout: where MLproject lies."""
+EXPECTATIONS = ROOT / "expectations"
+
 FAMILIES = ("delivery", "reliability")
 
 

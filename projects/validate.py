@@ -8,12 +8,11 @@ from dataclasses import asdict
 import mlflow
 
 from forecastle.errors import BrokenRow, InputError
-from forecastle.registry.tracking import ROOT
 from forecastle.sources.issues import frame_of_records
 from forecastle.store.issues import read_issues
 from forecastle.validation.run import ValidationReport, validate
 from forecastle.validation.suite import load_suite
-from projects import get_model_type
+from projects import EXPECTATIONS, get_model_type
 from projects.entry import ALL, opened, run, say
 
 SHOWN = 20
@@ -30,7 +29,7 @@ def main() -> None:
         with room.database.transaction() as connection:
             records = list(read_issues(connection, project))
         keys = [f"{record.project_key}/{record.key}" for record in records]
-        report = validate(frame_of_records(records), load_suite(ROOT / "expectations" / f"{model_type.dataset}.json"))
+        report = validate(frame_of_records(records), load_suite(EXPECTATIONS / f"{model_type.dataset}.json"))
         with mlflow.start_run():
             _record(report, keys)
     say(f"{report.rows:,} rows keep all {report.expectations} expectations of {report.suite}")

@@ -16,6 +16,7 @@ import mlflow
 import pandas as pd
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.meta_dataset import MetaDataset
+from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
 from mlflow.models import infer_signature
 
 from forecastle.errors import ForecastleError
@@ -100,6 +101,7 @@ def train(database: Database, objects: Objects, asked: TrainingRequest, on_progr
 
 @contextmanager
 def _run(asked: TrainingRequest) -> Iterator[str]:
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)  # one address a run is enough, not two lines a child
     with mlflow_errors(), mlflow.start_run() as run:
         mlflow.set_tags(
             {

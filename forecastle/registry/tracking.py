@@ -13,16 +13,17 @@ import mlflow
 import requests
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
+from mlflow.environment_variables import (
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+    MLFLOW_HTTP_REQUEST_TIMEOUT,
+)
 from mlflow.exceptions import ExecutionException, MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from forecastle.errors import ForecastleError, NotFoundError, ServerError, TrainingError
 from forecastle.registry.bundle import FOLDER
 from forecastle.registry.promotions import VersionFiles
-
-ROOT = Path(__file__).parents[2]
-"""The checkout: where MLproject lies."""
 
 PROVENANCE_TAGS = ("dataset.digest", "git.commit", "feature.digest", "bundle.digest", "trained_by")
 
@@ -65,6 +66,7 @@ class Tracking:
         # The defaults hold a caller for minutes when the server is down.
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)
         MLFLOW_HTTP_REQUEST_TIMEOUT.set(20)
+        MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -112,14 +114,14 @@ class Tracking:
         }
         return VersionFiles(version, files, provenance)
 
-    def run_entry_point(self, entry_point: str, experiment: str, parameters: Mapping[str, str]) -> str:
-        """Run an entry point of MLproject as a child process, in this environment; returns the run's id.
+    def run_entry_point(self, root: Path, entry_point: str, experiment: str, parameters: Mapping[str, str]) -> str:
+        """Run an entry point of `root`/MLproject as a child process, in this environment; returns the run's id.
 
         Raises TrainingError with the reason that the run gave.
         """
         try:
             run = mlflow.projects.run(
-                uri=str(ROOT),
+                uri=str(root),
                 entry_point=entry_point,
                 parameters=dict(parameters),
                 experiment_name=experiment,

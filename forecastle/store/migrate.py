@@ -29,6 +29,14 @@ def migrations() -> list[Migration]:
     return sorted(found, key=lambda migration: migration.number)
 
 
+def missing_migrations(database: Database) -> list[Migration]:
+    """What `migrate` would apply; changes nothing."""
+    with database.transaction() as connection:
+        exists = connection.execute("select to_regclass('schema_migrations') as name").fetchone()
+        applied = _applied(connection) if exists and exists["name"] else set()
+    return [migration for migration in migrations() if migration.number not in applied]
+
+
 def migrate(database: Database) -> list[Migration]:
     """Apply what is missing, all in one transaction; returns what was applied.
 

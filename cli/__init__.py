@@ -1,0 +1,1 @@
+"""The `forecastle` command."""

@@ -1,0 +1,147 @@
+"""Data come in."""
+
+from __future__ import annotations
+
+import csv
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.rooms import opened, say
+from forecastle.access.principals import Permission
+from forecastle.errors import InputError
+from forecastle.generator.issues import Portfolio, generate_issues
+from forecastle.sources.importing import ImportResult, IssueImport, OnError, run_import
+from forecastle.sources.presets import PRESETS, Mapping, mapping_from_json, mapping_from_pairs
+from forecastle.store.tenants import list_projects
+from projects import EXPECTATIONS
+
+GENERATED_COLUMNS = ("key", "title", "description", "issue_type", "story_points")
+
+
+def mapping_options(command: Any) -> Any:
+    """The options that say how to read a file of issues."""
+    for option in (
+        click.option("--project-from-file", is_flag=True, help="The file's name is the project's key."),
+        click.option("--mapping", "mapping_file", type=click.Path(path_type=Path), help="The same as JSON."),
+        click.option("--map", "pairs", multiple=True, metavar="FIELD=COLUMN", help="Which column holds a field."),
+        click.option("--preset", type=click.Choice(sorted(PRESETS)), help="A format that is known by name."),
+    ):
+        command = option(command)
+    return command
+
+
+def mapping_of(preset: str | None, pairs: tuple[str, ...], mapping_file: Path | None) -> Mapping:
+    """The one way of reading that was asked for. Raises InputError for none or several."""
+    if sum((preset is not None, bool(pairs), mapping_file is not None)) != 1:
+        raise InputError("say how to read the file: one of --preset NAME, --map FIELD=COLUMN …, --mapping FILE")
+    if preset is not None:
+        return PRESETS[preset]
+    return mapping_from_json(mapping_file) if mapping_file is not None else mapping_from_pairs(pairs)
+
+
+@click.group("import")
+def import_data() -> None:
+    """Import files."""
+
+
+@import_data.command("issues")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@mapping_options
+@click.option("--project", help="Key of the project that all rows belong to.")
+@click.option("--on-error", type=click.Choice(["reject", "skip"]), default="reject", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+def import_issues(
+    paths: tuple[Path, ...],
+    preset: str | None,
+    pairs: tuple[str, ...],
+    mapping_file: Path | None,
+    project_from_file: bool,
+    project: str | None,
+    on_error: OnError,
+    as_json: bool,
+) -> None:
+    """Import issues from CSV files, plain or .gz; the same file again changes nothing."""
+    mapping = mapping_of(preset, pairs, mapping_file)
+    asked = IssueImport(paths, mapping, EXPECTATIONS / "issues.json", project, project_from_file, on_error)
+    with opened() as room:
+        room.principal(Permission.IMPORT)
+        result = import_with_progress(room.database, asked)
+    counts = result.counts
+    if as_json:
+        click.echo(json.dumps({**counts.__dict__, "skipped": result.skipped, "broken": _broken(result)}))
+        return
+    for row in result.broken:
+        say(f"left out: {row}")
+    click.echo(
+        f"{counts.new:,} new, {counts.changed:,} changed, {counts.unchanged:,} unchanged, {result.skipped} skipped"
+    )
+
+
+def _broken(result: ImportResult) -> list[dict[str, Any]]:
+    return [row.__dict__ for row in result.broken]
+
+
+def import_with_progress(database: Any, asked: IssueImport) -> ImportResult:
+    """Import with a bar over the bytes read, where somebody is looking."""
+    total = sum(path.stat().st_size for path in asked.paths if path.is_file())
+    with ExitStack() as showing:
+        bar = showing.enter_context(
+            click.progressbar(length=max(1, total), label="reading", file=click.get_text_stream("stderr"))
+        )
+        seen: dict[Path, int] = {}
+
+        def on_read(path: Path, done: int, size: int) -> None:
+            bar.update(done - seen.get(path, 0))
+            seen[path] = done
+
+        def on_stage(stage: str) -> None:
+            showing.close()  # the bar ends before anything else is written
+            say(stage)
+
+        return run_import(database, asked, on_read, on_stage)
+
+
+@click.command("projects")
+@click.option("--json", "as_json", is_flag=True)
+def projects_list(as_json: bool) -> None:
+    """List projects with their ids and how many issues they have."""
+    with opened() as room, room.database.transaction() as connection:
+        found = list_projects(connection)
+    if as_json:
+        click.echo(json.dumps([{"id": str(p.id), "key": p.key, "issues": p.issues} for p in found]))
+        return
+    for project in found:
+        click.echo(f"{project.id}  {project.issues:>8,}  {project.key}")
+
+
+@click.group()
+def generate() -> None:
+    """Write synthetic data."""
+
+
+@generate.command("issues")
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--projects", default=3, show_default=True)
+@click.option("--issues", default=200, show_default=True, help="Issues of each project.")
+@click.option("--seed", default=Portfolio().seed, show_default=True)
+def generate_issue_file(path: Path, projects: int, issues: int, seed: int) -> None:
+    """Write synthetic issues to a CSV file."""
+    rows = write_issues(path, Portfolio(projects, issues, seed=seed))
+    click.echo(f"{rows:,} synthetic issues in {path}")
+
+
+def write_issues(path: Path, portfolio: Portfolio) -> int:
+    """Write a synthetic portfolio as CSV; returns the number of rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = 0
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, GENERATED_COLUMNS)
+        writer.writeheader()
+        for issue in generate_issues(portfolio):
+            writer.writerow({name: getattr(issue, name) for name in GENERATED_COLUMNS})
+            rows += 1
+    return rows

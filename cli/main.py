@@ -1,0 +1,55 @@
+"""The `forecastle` command: every group of commands, and how errors leave it."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from cli.lazy import LazyGroup
+from forecastle import __version__
+from forecastle.errors import ForecastleError
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    commands={
+        "demo": ("cli.demonstration:demo", "Generate, validate, train, promote, ask the façade."),
+        "up": ("cli.servers:up", "Start PostgreSQL, MLflow and the façade; Ctrl-C stops them."),
+        "env": ("cli.servers:env", "Print where the servers are, for eval."),
+        "migrate": ("cli.servers:migrate_database", "Bring the database up to date."),
+        "users": ("cli.users:users", "Add and list users."),
+        "generate": ("cli.data:generate", "Write synthetic data."),
+        "import": ("cli.data:import_data", "Import files."),
+        "projects": ("cli.data:projects_list", "List projects with their ids."),
+        "train": ("cli.training:train", "Train a model type with mlflow run."),
+        "models": ("cli.models:models", "List versions, show one, and move production."),
+        "evaluate": ("cli.training:evaluate_model_type", "Walk a model type through files in order of time."),
+    },
+)
+@click.version_option(__version__)
+def forecastle() -> None:
+    """Answers about delivery and reliability, from models that earned their place."""
+
+
+def main() -> None:
+    """Errors of ours are a sentence on standard error and exit code 1; wrong usage is exit code 2."""
+    try:
+        forecastle(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except ForecastleError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Versions, and which one serves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from cli.rooms import MLFLOW, POSTGRESQL, Room, opened
+from cli.tables import table
+from forecastle.access.principals import Permission
+from forecastle.registry.promotions import PRODUCTION, Promoter
+from forecastle.store import promotions as ledger
+from forecastle.store.promotions import LedgerStep
+
+
+@click.group()
+def models() -> None:
+    """List versions, show one, and move production."""
+
+
+@contextmanager
+def _registry() -> Iterator[tuple[Room, Any]]:
+    from forecastle.registry.tracking import Tracking  # MLflow takes seconds to import
+
+    with opened((POSTGRESQL, MLFLOW)) as room:
+        yield room, Tracking(room.settings.require_tracking_uri())
+
+
+@models.command("list")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True)
+def list_models(name: str | None, as_json: bool) -> None:
+    """Every version, with its aliases; `serves` is what the ledger says."""
+    with _registry() as (room, tracking):
+        versions = tracking.list_versions(name)
+        with room.database.transaction() as connection:
+            serving = {n: step.promotion.to_version for n, step in ledger.serving(connection).items()}
+    rows = [
+        {
+            "name": v.name,
+            "version": v.version,
+            "aliases": list(v.aliases),
+            "serves": serving.get(v.name) == v.version,
+            "mae": v.tags.get("mae", ""),
+            "trained_by": v.tags.get("trained_by", ""),
+        }
+        for v in versions
+    ]
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    cells = [
+        [r["name"], str(r["version"]), ", ".join(r["aliases"]), "yes" if r["serves"] else "", r["mae"], r["trained_by"]]
+        for r in rows
+    ]
+    click.echo("\n".join(table(["model", "version", "aliases", "serves", "mae", "trained by"], cells)))
+
+
+@models.command("show")
+@click.argument("name")
+@click.argument("version", type=int, required=False)
+@click.option("--json", "as_json", is_flag=True)
+def show_model(name: str, version: int | None, as_json: bool) -> None:
+    """One version with its tags (that in production where none is named), and every move of production."""
+    with _registry() as (room, tracking):
+        with room.database.transaction() as connection:
+            moves = ledger.confirmed_steps(connection, name)
+        found = tracking.get_version(name, version) if version else tracking.version_at_alias(name, PRODUCTION)
+    if as_json:
+        history = [_move(step) for step in moves]
+        click.echo(json.dumps({**found.__dict__, "tags": dict(found.tags), "moves": history}, default=str))
+        return
+    click.echo(
+        f"{found.name} version {found.version}, aliases: {', '.join(found.aliases) or 'none'}, run {found.run_id}"
+    )
+    for tag, value in sorted(found.tags.items()):
+        click.echo(f"  {tag:<24} {value}")
+    for step in moves:
+        click.echo(_sentence(step))
+
+
+@models.command("promote")
+@click.argument("name")
+@click.argument("version", type=int)
+@click.option("--reason", "-m", required=True, help="Why; it stands in the ledger.")
+def promote(name: str, version: int, reason: str) -> None:
+    """Let VERSION of NAME serve."""
+    with _registry() as (room, tracking):
+        principal = room.principal(Permission.PROMOTE)
+        step = Promoter(room.database, room.objects, tracking).promote(name, version, principal, _given(reason))
+    click.echo(_sentence(step))
+
+
+@models.command("rollback")
+@click.argument("name")
+@click.option("--reason", "-m", required=True, help="Why; it stands in the ledger.")
+def rollback(name: str, reason: str) -> None:
+    """Let the version of NAME serve that served before."""
+    with _registry() as (room, tracking):
+        principal = room.principal(Permission.PROMOTE)
+        step = Promoter(room.database, room.objects, tracking).rollback(name, principal, _given(reason))
+    click.echo(_sentence(step))
+
+
+def _given(reason: str) -> str:
+    if not reason.strip():
+        raise click.BadParameter("say why in a few words", param_hint="--reason")
+    return reason.strip()
+
+
+def _sentence(step: LedgerStep) -> str:
+    moved = step.promotion
+    alone = ", single-user mode" if moved.single_user_mode else ""
+    return (
+        f"{step.recorded_at:%Y-%m-%d %H:%M:%S}Z  {moved.action} {moved.model_name} "
+        f"{moved.from_version or 'nothing'} -> {moved.to_version} by {moved.actor}{alone}: {moved.reason}"
+    )
+
+
+def _move(step: LedgerStep) -> dict[str, Any]:
+    moved = step.promotion
+    return {
+        "at": step.recorded_at.isoformat(),
+        "action": moved.action,
+        "from": moved.from_version,
+        "to": moved.to_version,
+        "by": moved.actor,
+        "reason": moved.reason,
+        "verdict": moved.verdict,
+        "single_user_mode": moved.single_user_mode,
+        "files": {file.name: file.sha256 for file in moved.files},
+    }

@@ -1,0 +1,68 @@
+"""Starting servers, and telling other programs where they are."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from cli.rooms import FACADE, MLFLOW, POSTGRESQL, opened, say, serving
+from forecastle.embedded.servers import addresses
+from forecastle.errors import ServerError
+from forecastle.settings import Settings
+from forecastle.store.database import Database
+from forecastle.store.migrate import migrate
+
+
+@click.command()
+def up() -> None:
+    """Start PostgreSQL, MLflow and the façade; Ctrl-C stops them.
+
+    A server that is given by URL (see docs/configuration.md) is used and not started.
+    """
+    with opened((POSTGRESQL,)), opened((POSTGRESQL, MLFLOW, FACADE)) as room:
+        show_addresses(room.settings)
+        say('in another terminal: eval "$(forecastle env)". Ctrl-C stops everything.')
+        wait_for_interrupt()
+
+
+def show_addresses(settings: Settings) -> None:
+    say(f"  façade   {settings.facade_url}/docs")
+    say(f"  MLflow   {settings.mlflow_tracking_uri}")
+
+
+def wait_for_interrupt() -> None:
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        say("")
+
+
+@click.command()
+def env() -> None:
+    """Print the variables with which other programs find the servers that run: eval "$(forecastle env)"."""
+    found = addresses(Settings.from_env())
+    if found is None:
+        raise ServerError("the servers do not run; start them with `forecastle up` in another terminal")
+    variables = found.as_environment()
+    # MLflow starts `python` of an entry point from the path: it has to be this one.
+    folder = str(Path(sys.executable).parent)
+    path = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry != folder]
+    variables["PATH"] = os.pathsep.join([folder, *path])
+    for name, value in variables.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+@click.command("migrate")
+def migrate_database() -> None:
+    """Bring the database up to date."""
+    with serving((POSTGRESQL,)) as settings, Database(settings.require_database_url()) as database:
+        applied = migrate(database)
+    for migration in applied:
+        click.echo(f"applied {migration.number:04d} {migration.name}")
+    if not applied:
+        click.echo("the database is up to date")

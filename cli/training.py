@@ -1,0 +1,170 @@
+"""Training, and judging a model type on data that nobody has seen."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+import projects
+from cli.data import mapping_of, mapping_options
+from cli.rooms import MLFLOW, POSTGRESQL, opened, say, serving
+from cli.tables import table
+from forecastle.access.principals import Permission
+from forecastle.registry.evaluation import ClusterResult, Evaluation
+from forecastle.settings import Settings
+from forecastle.sources.importing import IssueImport, run_import
+from forecastle.store.database import Database, temporary_database
+from forecastle.store.migrate import migrate
+from forecastle.store.tenants import get_project, list_projects
+
+
+@click.command()
+@click.argument("model_type")
+@click.option("--project", default="all", show_default=True, help="Id or key of one project, for a model of its own.")
+def train(model_type: str, project: str) -> None:
+    """Train with `mlflow run`: dataset version, run with its children, registered version, alias staging."""
+    found = projects.get_model_type(model_type)
+    with opened((POSTGRESQL, MLFLOW)) as room:
+        room.principal(Permission.TRAIN)
+        if project != "all":
+            with room.database.transaction() as connection:
+                get_project(connection, project)
+        run_id = run_training(room.settings, found.name, project)
+    click.echo(f"run {run_id}")
+
+
+def run_training(settings: Settings, model_type: str, project: str) -> str:
+    """Run the entry point `train` as a child process with these settings; returns the MLflow run's id."""
+    from forecastle.registry.tracking import Tracking  # MLflow takes seconds to import
+
+    # MLflow hands its own environment on to the child, and starts `python` from the path.
+    os.environ.update(settings.as_environment())
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    say(f"training {model_type} with mlflow run")
+    tracking = Tracking(settings.require_tracking_uri())
+    return tracking.run_entry_point(projects.ROOT, "train", model_type, {"model_type": model_type, "project": project})
+
+
+@click.command("evaluate")
+@click.argument("model_type")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@mapping_options
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+def evaluate_model_type(
+    model_type: str,
+    paths: tuple[Path, ...],
+    preset: str | None,
+    pairs: tuple[str, ...],
+    mapping_file: Path | None,
+    project_from_file: bool,
+    as_json: bool,
+) -> None:
+    """Walk MODEL_TYPE through the files in order of time, as the product would have answered.
+
+    Imports into a database of its own, which is dropped afterwards. Training, choosing and answering know only
+    what was known at each moment. Every row after a project's first 50 is scored.
+    """
+    mapping = mapping_of(preset, pairs, mapping_file)
+    asked = IssueImport(paths, mapping, projects.EXPECTATIONS / "issues.json", project_from_file=project_from_file)
+    found, keys = evaluate_files(model_type, asked)
+    click.echo(json.dumps(as_document(found, keys), indent=2) if as_json else as_text(found, keys))
+
+
+def evaluate_files(model_type: str, asked: IssueImport) -> tuple[Evaluation, dict[str, str]]:
+    """The evaluation, and the key of each project by its id."""
+    from forecastle.registry.dataset import read_rows
+    from forecastle.registry.evaluation import evaluate
+
+    declared = projects.get_model_type(model_type)
+    name = f"forecastle_evaluate_{secrets.token_hex(6)}"
+    with serving((POSTGRESQL,)) as settings, temporary_database(settings.require_database_url(), name) as url:
+        with Database(url) as database:
+            migrate(database)
+            run_import(database, asked, on_stage=say)
+            with database.transaction() as connection:
+                keys = {str(project.id): project.key for project in list_projects(connection)}
+            rows = read_rows(database, declared).rows
+        with click.progressbar(length=len(rows), label="walking", file=click.get_text_stream("stderr")) as bar:
+            return evaluate(declared, rows, lambda done, total: bar.update(done - bar.pos)), keys
+
+
+def as_document(found: Evaluation, keys: dict[str, str]) -> dict[str, Any]:
+    """The evaluation as JSON; losses are mean absolute errors in the target's unit."""
+    return {
+        "model_type": found.model_type,
+        "refits": found.refits,
+        "macro": _without_nan(_macro(found)),
+        "projects": [
+            _without_nan({"project": keys[result.cluster], **asdict(result), "clearly_worse": result.clearly_worse})
+            for result in found.clusters
+        ],
+    }
+
+
+def _macro(found: Evaluation) -> dict[str, float]:
+    names = list(found.clusters[0].baselines) if found.clusters else []
+    return {
+        "served": found.macro(lambda result: result.served),
+        **{name: found.macro(lambda result, name=name: result.baselines[name]) for name in names},  # type: ignore[misc]
+        "coverage": found.macro(lambda result: result.coverage.share),
+        "rank_correlation": found.macro(lambda result: result.rank_correlation),
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def as_text(found: Evaluation, keys: dict[str, str]) -> str:
+    """The evaluation as a Markdown table."""
+    if not found.clusters:
+        return "no project has more than 50 rows: nothing was scored"
+    names = list(found.clusters[0].baselines)
+    head = [
+        "project",
+        "rows",
+        "served",
+        *names,
+        "against best (95 %)",
+        "p worse",
+        "coverage (95 %)",
+        "width",
+        "rank",
+        "served by",
+    ]
+    rows = [_line(result, keys[result.cluster], names) for result in found.clusters]
+    macro = _macro(found)
+    scored = f"{sum(result.rows for result in found.clusters):,}"
+    means = [f"{macro[name]:.3f}" for name in ("served", *names)]
+    rank = f"{macro['rank_correlation']:.3f}"
+    rows.append(["macro", scored, *means, "", "", f"{macro['coverage']:.3f}", "", rank, ""])
+    worse = [keys[result.cluster] for result in found.clusters if result.clearly_worse]
+    verdict = f"clearly worse than the best baseline: {', '.join(worse) or 'nowhere'} (one-sided 95 %, Holm-corrected)"
+    return "\n".join([*table(head, rows), "", f"{found.model_type}, {found.refits} refits; {verdict}"])
+
+
+def _line(result: ClusterResult, key: str, names: list[str]) -> list[str]:
+    against, cover = result.against_best, result.coverage
+    served_by = ", ".join(f"{method} {share:.0%}" for method, share in result.served_by.items())
+    return [
+        key,
+        f"{result.rows:,}",
+        f"{result.served:.3f}",
+        *(f"{result.baselines[name]:.3f}" for name in names),
+        f"{against.difference:+.1%} [{against.low:+.1%}, {against.high:+.1%}]",
+        f"{result.p_worse:.3f}",
+        f"{cover.share:.3f} [{cover.low:.3f}, {cover.high:.3f}]",
+        f"{cover.mean_width:.2f}",
+        f"{result.rank_correlation:.3f}",
+        served_by,
+    ]

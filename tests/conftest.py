@@ -1,0 +1,82 @@
+"""Real embedded servers, started once a run; a database of its own for every test."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from forecastle.embedded.servers import running
+from forecastle.settings import Settings
+from forecastle.store.database import Database, with_database
+from forecastle.store.migrate import migrate
+from forecastle.store.objects import Objects
+
+TEMPLATE = "forecastle_template"
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings with the address of a PostgreSQL server of this run."""
+    home = tmp_path_factory.mktemp("postgresql")
+    with running(Settings(home=home), ("postgresql",)) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def servers(postgresql: Settings) -> Iterator[Settings]:
+    """Settings with PostgreSQL and an MLflow server, which takes some ten seconds to start."""
+    with running(postgresql, ("mlflow",)) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def template(postgresql: Settings) -> str:
+    """Name of a migrated, empty database that others are copied from."""
+    url = postgresql.require_database_url()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(TEMPLATE)))
+    with Database(with_database(url, TEMPLATE)) as database:
+        migrate(database)
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(postgresql: Settings, template: str) -> Iterator[str]:
+    """URL of a migrated, empty database of this test."""
+    url, name = postgresql.require_database_url(), f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        statement = sql.SQL("create database {} template {}")
+        connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
+        yield with_database(url, name)
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A migrated, empty database of this test."""
+    with Database(database_url) as found:
+        yield found
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> Objects:
+    return Objects(tmp_path / "objects")
+
+
+@pytest.fixture(scope="session")
+def public_data() -> Callable[[str], Path]:
+    """A folder of real public data by its name; skips where it is absent."""
+    root = Path(os.environ.get("FORECASTLE_PUBLIC_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+    def find(name: str) -> Path:
+        if not (root / name).is_dir():
+            pytest.skip(f"public data {name} are not here: set FORECASTLE_PUBLIC_DATA to their folder")
+        return root / name
+
+    return find
