@@ -11,11 +11,14 @@ from pathlib import Path
 import click
 
 from cli.rooms import FACADE, MLFLOW, POSTGRESQL, opened, say, serving
-from forecastle.embedded.servers import addresses
+from forecastle.embedded.servers import EVERYTHING, addresses
 from forecastle.errors import ServerError
 from forecastle.settings import Settings
 from forecastle.store.database import Database
 from forecastle.store.migrate import migrate
+
+
+ADDRESSES = ("FORECASTLE_HOME", "DATABASE_URL", "MLFLOW_TRACKING_URI", "FORECASTLE_ARTIFACTS", "FORECASTLE_URL")
 
 
 @click.command()
@@ -45,10 +48,11 @@ def wait_for_interrupt() -> None:
 @click.command()
 def env() -> None:
     """Print the variables with which other programs find the servers that run: eval "$(forecastle env)"."""
-    found = addresses(Settings.from_env())
+    settings = Settings.from_env()
+    found = addresses(settings, EVERYTHING) or addresses(settings)
     if found is None:
         raise ServerError("the servers do not run; start them with `forecastle up` in another terminal")
-    variables = found.as_environment()
+    variables = {name: value for name, value in found.as_environment().items() if name in ADDRESSES}
     # MLflow starts `python` of an entry point from the path: it has to be this one.
     folder = str(Path(sys.executable).parent)
     path = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry != folder]

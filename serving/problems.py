@@ -48,7 +48,7 @@ def response_of(problem: Problem) -> Response:
 def validation_problem(error: ValidationError) -> Response:
     """400 with a pointer to every field; values are never repeated."""
     found = [
-        FieldProblem(pointer="/" + "/".join(str(part) for part in item["loc"]), detail=_detail(item))
+        FieldProblem(pointer="".join(f"/{part}" for part in item["loc"]), detail=_detail(item))
         for item in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     detail = f"{len(found)} field{'s' if len(found) != 1 else ''} of the request cannot be used"
@@ -56,7 +56,7 @@ def validation_problem(error: ValidationError) -> Response:
 
 
 def _detail(item: Any) -> str:
-    return str(item["msg"])
+    return str(item["msg"]) if item["loc"] else _DETAILS[400]
 
 
 def handle_forecastle_error(error: errors.ForecastleError) -> Response:

@@ -12,6 +12,7 @@ from forecastle.registry.training import Fitted
 def residual_figure(fitted: Fitted) -> Any:
     """Held-back rows: error against what was served, and the mean error over time, as a matplotlib figure."""
     from matplotlib.figure import Figure  # no pyplot: nothing global, no display
+    from matplotlib.ticker import MaxNLocator
 
     served = np.array([answer.settled.value for answer in fitted.answers], dtype=float)
     errors = np.array([row.target for row in fitted.held_back], dtype=float) - served
@@ -27,5 +28,6 @@ def residual_figure(fitted: Fitted) -> Any:
     right.plot([float(np.mean(np.abs(block))) for block in blocks], color="tab:red", label="mean absolute error")
     right.plot([float(np.mean(block)) for block in blocks], color="tab:blue", label="mean error")
     right.set(xlabel="time, in blocks of held-back rows", title="Error over time")
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.legend()
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,9 +32,11 @@ from forecastle.registry.training import DatasetInfo, Fitted, Score, fit
 from forecastle.store.database import Database
 from forecastle.store.datasets import DatasetVersion
 from forecastle.store.objects import Objects
+from forecastle.store.tenants import list_projects
 
 Progress = Callable[[str], None]
 
+_BY_PROJECT = ("mae", "coverage", "rows")
 _PACKAGES = ("mlflow", "scikit-learn", "skops", "pandas", "numpy", "scipy", "pydantic")
 
 
@@ -95,7 +98,9 @@ def train(database: Database, objects: Objects, asked: TrainingRequest, on_progr
         examples = make_examples(rows, resolve(asked.model_type.trainer))
         fitted = fit(asked.model_type, examples, DatasetInfo(version.digest, version.time_basis), on_progress)
         on_progress("recording in MLflow")
-        _log_fit(asked.model_type, fitted)
+        with database.transaction() as connection:
+            names = {str(project.id): project.key for project in list_projects(connection)}
+        _log_fit(asked.model_type, fitted, names)
         return _register(asked, fitted, version, run_id)
 
 
@@ -141,19 +146,20 @@ def _log_dataset(version: DatasetVersion, unknown_when: int) -> None:
     mlflow.set_tag("dataset.digest", version.digest)
 
 
-def _log_fit(model_type: ModelType, fitted: Fitted) -> None:
+def _log_fit(model_type: ModelType, fitted: Fitted, names: Mapping[str, str]) -> None:
     overall = fitted.overall
     mlflow.log_params({"candidate": fitted.bundle.manifest.candidate, "coverage_target": model_type.coverage_target})
     mlflow.log_metrics(_metrics(overall))
     for cluster, score in fitted.by_cluster.items():
-        mlflow.log_metrics({f"project.{cluster}.{name}": value for name, value in _metrics(score).items()})
+        found = _metrics(score)
+        mlflow.log_metrics({_project_metric(names[cluster], name): found[name] for name in _BY_PROJECT})
     for method, loss in overall.methods.items():
         role = "baseline" if method in model_type.baselines else "candidate"
         with mlflow.start_run(run_name=method, nested=True, tags={"role": role, "model_type": model_type.name}):
             mlflow.log_metrics({"mae": loss, "rows": overall.rows})
             for cluster, score in fitted.by_cluster.items():
-                mlflow.log_metric(f"project.{cluster}.mae", score.methods[method])
-    mlflow.log_table(_table(fitted), "scores_by_project.json")
+                mlflow.log_metric(_project_metric(names[cluster], "mae"), score.methods[method])
+    mlflow.log_table(_table(fitted, names), "scores_by_project.json")
     mlflow.log_figure(residual_figure(fitted), "residuals.png")
     for name, content in fitted.bundle.files().items():
         mlflow.log_text(content.decode(), f"{FOLDER}/{name}")
@@ -173,9 +179,28 @@ def _metrics(score: Score) -> dict[str, float]:
     return {name: value for name, value in found.items() if value == value}  # MLflow refuses NaN on PostgreSQL
 
 
-def _table(fitted: Fitted) -> pd.DataFrame:
-    scores = {"all": fitted.overall, **fitted.by_cluster}
+def _project_metric(project: str, name: str) -> str:
+    """A metric's name for one project; MLflow takes few characters, keys may hold any."""
+    return f"project.{re.sub(r'[^A-Za-z0-9_-]', '_', project)}.{name}"
+
+
+def _table(fitted: Fitted, names: Mapping[str, str]) -> pd.DataFrame:
+    scores = {"all": fitted.overall, **{names[cluster]: score for cluster, score in fitted.by_cluster.items()}}
     return pd.DataFrame([{"project": name, **_metrics(score)} for name, score in scores.items()])
+
+
+def _summary(fitted: Fitted) -> str:
+    """What a reviewer reads first, in Markdown."""
+    found = fitted.overall
+    cover = found.coverage
+    others = "\n".join(f"| {name} | {loss:.3f} |" for name, loss in found.methods.items())
+    return (
+        f"Mean absolute error on {found.rows:,} held-back rows that neither taught nor chose anything:\n\n"
+        f"| method | MAE |\n| --- | ---: |\n| **served** | **{found.served:.3f}** |\n{others}\n\n"
+        f"Intervals held {cover.share:.1%} (95 %: {cover.low:.1%} to {cover.high:.1%}) of the outcomes; the target is "
+        f"{fitted.bundle.manifest.coverage_target:.0%}. The model answers {found.by_model:.0%} of the rows, baselines "
+        "the others. The run holds the scores by project and the residuals.\n"
+    )
 
 
 def _register(asked: TrainingRequest, fitted: Fitted, version: DatasetVersion, run_id: str) -> Version:
@@ -203,6 +228,7 @@ def _register(asked: TrainingRequest, fitted: Fitted, version: DatasetVersion, r
     }
     registered = mlflow.register_model(logged.model_uri, asked.registered_model, tags=tags)
     client = mlflow.MlflowClient()
+    client.update_model_version(asked.registered_model, registered.version, description=_summary(fitted))
     if asked.project is not None:
         client.set_registered_model_tag(asked.registered_model, "project", str(asked.project))
     client.set_registered_model_alias(asked.registered_model, STAGING, registered.version)

@@ -34,6 +34,7 @@ HELD_BACK_SHARE = 0.15
 FOLD_STARTS = (0.4, 0.55, 0.7, 0.85)  # shares of the rows before the held-back block
 FEWEST_KNOWN = 20  # rows whose cluster knew fewer outcomes say little about which method has skill there
 SERVED = "served"
+UNPROVEN = 0.03  # a candidate is taken to be this much worse than the reference until rows show its skill
 PARITY_TOLERANCE = 1e-9  # relative; both forms add the same numbers, in another order
 
 
@@ -133,8 +134,7 @@ def _choose(
     targets = np.array([example.target for example in rows])
     clusters = np.array([example.cluster for example in rows], dtype=str)
     losses = {m: np.abs(np.array([s.value for s in settled[m]], dtype=float) - targets) for m in methods}
-    # A candidate stands where the reference stands until rows speak; the other baselines stand behind both.
-    skill = choose_methods(losses, clusters, {**model_type.baselines, candidate: 0.0})
+    skill = choose_methods(losses, clusters, {**model_type.baselines, candidate: UNPROVEN})
     thresholds = {
         method: calibrate(_scores(rows, settled[method]), model_type.coverage_target)
         for method in {skill.default, candidate, *skill.by_cluster.values()}

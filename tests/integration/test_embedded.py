@@ -288,7 +288,7 @@ def test_a_port_that_is_taken_at_the_last_moment_is_replaced(home: Path, monkeyp
         probe.bind(("127.0.0.1", 0))
         ports = iter([occupied.getsockname()[1], probe.getsockname()[1]])
         probe.close()
-        monkeypatch.setattr("forecastle.embedded.home.Home.choose_port", lambda self, name: next(ports))
+        monkeypatch.setattr("forecastle.embedded.home.Home.choose_port", lambda self, name, preferred=0: next(ports))
         with only_postgresql(home) as given:
             assert value(given.database_url, "SELECT 1") == 1
 
