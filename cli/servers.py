@@ -17,7 +17,6 @@ from forecastle.settings import Settings
 from forecastle.store.database import Database
 from forecastle.store.migrate import migrate
 
-
 ADDRESSES = ("FORECASTLE_HOME", "DATABASE_URL", "MLFLOW_TRACKING_URI", "FORECASTLE_ARTIFACTS", "FORECASTLE_URL")
 
 

@@ -27,6 +27,12 @@ def _port(text: str) -> int:
     return port
 
 
+def _folder(text: str) -> str:
+    if "://" in text:
+        raise ValueError("not a folder")
+    return text
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -49,7 +55,7 @@ class Settings:
         "MLFLOW_TRACKING_URI", None, "MLflow server to use; without it an embedded one starts"
     )
     artifacts: str | None = _setting(
-        "FORECASTLE_ARTIFACTS", None, "folder of dataset and bundle files; by default `objects` under the home"
+        "FORECASTLE_ARTIFACTS", None, "folder of dataset and bundle files; by default `objects` under the home", _folder
     )
     facade_url: str | None = _setting(
         "FORECASTLE_URL", None, "façade that the command line asks; without it an embedded one starts"

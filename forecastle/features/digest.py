@@ -13,10 +13,16 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
+ALWAYS = ("forecastle.records.outcomes",)  # the rolling median is a number that models learn from
+
+
+OUTCOMES = "forecastle.records.outcomes"
+"""Counts and medians of known outcomes are computed there, and are features as they stand."""
+
 
 @cache
 def feature_digest(*modules: str) -> str:
-    """SHA-256 over everything in `forecastle.features`, and `modules` by dotted name, comments left out.
+    """SHA-256 over everything in `forecastle.features`, ALWAYS and `modules` by dotted name, comments left out.
 
     Comments, docstrings and layout do not count: they change no number.
     """
@@ -25,7 +31,7 @@ def feature_digest(*modules: str) -> str:
         item.read_text() for item in sorted(files("forecastle.features").iterdir(), key=lambda item: item.name)
         if item.name.endswith(".py")
     ]  # fmt: skip
-    sources += [_source(module) for module in modules]
+    sources += [_source(module) for module in (*ALWAYS, *modules)]
     for source in sources:
         digest.update(_meaning(source).encode())
     return digest.hexdigest()
@@ -42,8 +48,8 @@ def _meaning(source: str) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_docstring(body[0]):
-            body[0] = ast.Pass()
+        if isinstance(body, list):
+            node.body = [statement for statement in body if not _is_docstring(statement)]  # type: ignore[attr-defined]
     return ast.dump(tree)
 
 

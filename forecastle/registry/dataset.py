@@ -90,9 +90,8 @@ def _row(model_type: ModelType, issue: IssueRecord, asked_at: float, known_at: f
     first = issue.created_at if issue.time_basis == "date" else issue.ordinal
     assert first is not None
     shown = as_of(issue, first)
-    request = {
-        name: getattr(shown, name) for name in model_type.request_type().model_fields if hasattr(IssueRecord, name)
-    }
+    fields = [name for name in model_type.request_type().model_fields if hasattr(IssueRecord, name)]
+    request = {name: getattr(shown, name) for name in fields if getattr(shown, name) is not None}
     return Row(issue.key, issue.project_key, asked_at, known_at, getattr(issue, model_type.target), request)
 
 

@@ -19,7 +19,7 @@ Connection = psycopg.Connection[DictRow]
 Result = TypeVar("Result")
 
 CONNECT_TIMEOUT_SECONDS = 5
-POOL_TIMEOUT_SECONDS = 5.0
+POOL_TIMEOUT_SECONDS = 3.0
 
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # its warnings repeat what ServerError says once
 
@@ -70,7 +70,9 @@ class Database:
         try:
             with self.transaction() as connection:
                 return work(connection)
-        except ServerError:
+        except ServerError as error:
+            if isinstance(error.__cause__, PoolTimeout):  # there was no connection to be had: the server is away
+                raise
             self._pool.check()
         with self.transaction() as connection:
             return work(connection)

@@ -20,8 +20,8 @@ class StoryPointsRequest(BaseModel):
 
     title: Annotated[str, Field(min_length=1, max_length=1_000, description="Title of the issue")]
     description: Annotated[str, Field(default="", max_length=1_000_000, description="What is to be done")]
-    issue_type: Annotated[str | None, Field(default=None, max_length=100, description="Type as the tracker names it")]
-    project_id: Annotated[str, Field(min_length=1, max_length=200, description="Id or key of the project")]
+    issue_type: Annotated[str | None, Field(default=None, max_length=1_000, description="Type as the tracker names it")]
+    project_id: Annotated[str, Field(min_length=1, max_length=255, description="Id or key of the project")]
 
 
 class Interval(BaseModel):
