@@ -58,13 +58,15 @@ def main() -> int:
 
 
 def _measured() -> str:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    commit = _git("rev-parse", "--short", "HEAD") + (" with changes" if _git("status", "--porcelain", "-uno") else "")
     return (
-        f"Measured on {datetime.now(UTC):%Y-%m-%d} at commit {commit.stdout.strip()}:\n\n"
+        f"Measured on {datetime.now(UTC):%Y-%m-%d} at commit {commit}:\n\n"
         "    forecastle evaluate delivery.story_points --preset deepse --project-from-file story_points/*.csv.gz"
     )
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from forecastle.errors import ForecastleError
         "up": ("cli.servers:up", "Start PostgreSQL, MLflow and the façade; Ctrl-C stops them."),
         "env": ("cli.servers:env", "Print where the servers are, for eval."),
         "migrate": ("cli.servers:migrate_database", "Bring the database up to date."),
-        "users": ("cli.users:users", "Add and list users."),
+        "users": ("cli.users:users", "Add, disable and list users."),
         "generate": ("cli.data:generate", "Write synthetic data."),
         "import": ("cli.data:import_data", "Import files."),
         "projects": ("cli.data:projects_list", "List projects with their ids."),

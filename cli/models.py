@@ -12,7 +12,8 @@ import click
 from cli.rooms import MLFLOW, POSTGRESQL, Room, opened
 from cli.tables import table
 from forecastle.access.principals import Permission
-from forecastle.registry.promotions import PRODUCTION, Promoter
+from forecastle.errors import NotFoundError
+from forecastle.registry.promotions import Promoter
 from forecastle.store import promotions as ledger
 from forecastle.store.promotions import LedgerStep
 
@@ -69,7 +70,9 @@ def show_model(name: str, version: int | None, as_json: bool) -> None:
     with _registry() as (room, tracking):
         with room.database.transaction() as connection:
             moves = ledger.confirmed_steps(connection, name)
-        found = tracking.get_version(name, version) if version else tracking.version_at_alias(name, PRODUCTION)
+        if not version and not moves:
+            raise NotFoundError(f"nothing of {name} was ever in production; name a version: `forecastle models list`")
+        found = tracking.get_version(name, version or moves[-1].promotion.to_version)
     if as_json:
         history = [_move(step) for step in moves]
         click.echo(json.dumps({**found.__dict__, "tags": dict(found.tags), "moves": history}, default=str))

@@ -7,13 +7,13 @@ import json
 import click
 
 from cli.rooms import opened, say
-from forecastle.access.principals import Permission, Role, add_user
+from forecastle.access.principals import Permission, Role, add_user, disable_user
 from forecastle.store.principals import list_enabled
 
 
 @click.group()
 def users() -> None:
-    """Add and list users."""
+    """Add, disable and list users."""
 
 
 @users.command("add")
@@ -33,6 +33,17 @@ def add(name: str, role: str) -> None:
             key = add_user(connection, name, Role(role))
     say(f"{name} is {role}. The key below is shown this once:")
     click.echo(key)
+
+
+@users.command("disable")
+@click.argument("name")
+def disable(name: str) -> None:
+    """Withdraw a user and their keys; façades forget them within half a minute."""
+    with opened() as room:
+        room.principal(Permission.ADMINISTER)
+        with room.database.transaction() as connection:
+            disable_user(connection, name)
+    click.echo(f"{name} is disabled")
 
 
 @users.command("list")

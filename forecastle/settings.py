@@ -33,6 +33,17 @@ def _folder(text: str) -> str:
     return text
 
 
+def _home(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _at_least_two(text: str) -> int:
+    number = int(text)
+    if number < 2:
+        raise ValueError("a promotion holds one connection while it writes with another")
+    return number
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -44,7 +55,9 @@ def _positive(text: str) -> int:
 class Settings:
     """One field a setting; `None` means that Forecastle starts or chooses its own."""
 
-    home: Path = _setting("FORECASTLE_HOME", Path(".forecastle"), "folder of the embedded servers and their data", Path)
+    home: Path = _setting(
+        "FORECASTLE_HOME", Path(".forecastle"), "folder of the embedded servers and their data", _home
+    )
     database_url: str | None = _setting(
         "DATABASE_URL",
         None,
@@ -65,7 +78,7 @@ class Settings:
     http_workers: int = _setting("FORECASTLE_HTTP_WORKERS", 1, "worker processes of the façade", _positive)
     http_threads: int = _setting("FORECASTLE_HTTP_THREADS", 8, "threads a façade worker answers with", _positive)
     pool_size: int = _setting(
-        "FORECASTLE_POOL_SIZE", 8, "most PostgreSQL connections that one process holds", _positive
+        "FORECASTLE_POOL_SIZE", 8, "most PostgreSQL connections in a process's pool; at least 2", _at_least_two
     )
     api_key: str | None = _setting(
         "FORECASTLE_API_KEY",
@@ -97,12 +110,13 @@ class Settings:
     @property
     def objects_folder(self) -> Path:
         """Where dataset and bundle files lie."""
-        return Path(self.artifacts) if self.artifacts else self.home / "objects"
+        return Path(self.artifacts).expanduser().resolve() if self.artifacts else self.home.resolve() / "objects"
 
     def as_environment(self) -> dict[str, str]:
-        """The variables from which these settings would be read again; the home as an absolute path."""
+        """The variables from which these settings would be read again; folders as absolute paths."""
         values = {item.metadata["variable"]: getattr(self, item.name) for item in fields(self)}
-        values["FORECASTLE_HOME"] = self.home.expanduser().resolve()
+        values["FORECASTLE_HOME"] = self.home.resolve()
+        values["FORECASTLE_ARTIFACTS"] = self.objects_folder
         return {name: str(value) for name, value in values.items() if value is not None}
 
     def require_database_url(self) -> str:

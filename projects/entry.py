@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,9 +10,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from forecastle.access.principals import Principal, at_command_line
-from forecastle.errors import ForecastleError
+from forecastle.errors import ConfigurationError, ForecastleError
 from forecastle.settings import Settings
 from forecastle.store.database import Database
+from forecastle.store.migrate import missing_migrations
 from forecastle.store.objects import Objects
 from forecastle.store.tenants import get_project
 
@@ -35,12 +37,22 @@ class Room:
             return get_project(connection, id_or_key).id
 
 
+def arguments(description: str | None) -> argparse.Namespace:
+    """What `train` and `validate` are asked: a model type, and one project or all."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--model-type", required=True)
+    parser.add_argument("--project", default=ALL)
+    return parser.parse_args()
+
+
 @contextmanager
 def opened() -> Iterator[Room]:
     """Read the settings and open the store; addresses come from the environment alone."""
     settings = Settings.from_env()
     settings.require_tracking_uri()
     with Database(settings.require_database_url(), settings.pool_size) as database:
+        if missing_migrations(database):
+            raise ConfigurationError("the database lacks migrations of this version: run `forecastle migrate`")
         with database.transaction() as connection:
             principal = at_command_line(connection, settings.api_key)
         yield Room(settings, database, Objects(settings.objects_folder), principal)

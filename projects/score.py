@@ -20,6 +20,7 @@ from typing import Any
 import mlflow
 from pydantic import ValidationError
 
+from forecastle.access.principals import Permission
 from forecastle.errors import ForecastleError, InputError
 from forecastle.registry.answering import Context
 from forecastle.registry.declaration import ModelType, resolve
@@ -39,6 +40,7 @@ def main() -> None:
     asked = parser.parse_args()
     model_type = get_model_type(asked.model_type)
     with opened() as room, mlflow.start_run():
+        room.principal.require(Permission.PREDICT)
         models = ServingModels(room.database, room.objects, {model_type.name: model_type})
         models.refresh()
         rows, failed = score_file(room, model_type, models, asked.input, asked.output)

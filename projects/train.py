@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-
 from forecastle.access.principals import Permission
 from forecastle.registry.recording import TrainingRequest, train
 from projects import get_model_type
-from projects.entry import ALL, opened, run, say
+from projects.entry import arguments, opened, run, say
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model-type", required=True)
-    parser.add_argument("--project", default=ALL)
-    asked = parser.parse_args()
+    asked = arguments(__doc__)
     model_type = get_model_type(asked.model_type)
     with opened() as room:
         room.principal.require(Permission.TRAIN)

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 
-from forecastle.errors import ConfigurationError, ConflictError, NotAllowedError, NotAuthenticatedError
+from forecastle.errors import ConfigurationError, ConflictError, NotAllowedError, NotAuthenticatedError, NotFoundError
 from forecastle.store import principals as rows
 from forecastle.store.database import Connection
 
@@ -73,6 +73,12 @@ def add_user(connection: Connection, name: str, role: Role) -> str:
     if not rows.insert_principal(connection, name, role.value, key_digest(key)):
         raise ConflictError(f"there is already a user {name}; `forecastle users list` shows who exists")
     return key
+
+
+def disable_user(connection: Connection, name: str) -> None:
+    """Withdraw a principal and all its keys; what it did keeps its name. Raises NotFoundError."""
+    if not rows.disable(connection, name):
+        raise NotFoundError(f"no user {name} that could be disabled; `forecastle users list` shows who exists")
 
 
 def authenticate(connection: Connection, key: str) -> Principal:

@@ -14,11 +14,13 @@ from forecastle.embedded.process import Server
 from forecastle.settings import Settings
 
 NAME = "facade"
+EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound to
 
 
 def server(folder: Path, settings: Settings, port: int) -> Server:
     """The façade on this port, handed its settings by environment."""
-    address = f"http://127.0.0.1:{port}"
+    host = "127.0.0.1" if settings.http_host in EVERYWHERE else settings.http_host
+    address = f"http://{host}:{port}"
     password = urlsplit(settings.require_database_url()).password or ""
     return Server(
         name=NAME,

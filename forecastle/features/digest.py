@@ -13,11 +13,8 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
-ALWAYS = ("forecastle.records.outcomes",)  # the rolling median is a number that models learn from
-
-
-OUTCOMES = "forecastle.records.outcomes"
-"""Counts and medians of known outcomes are computed there, and are features as they stand."""
+# What baselines say are numbers that models learn from.
+ALWAYS = ("forecastle.records.outcomes", "forecastle.registry.baselines")
 
 
 @cache

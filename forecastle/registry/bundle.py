@@ -9,7 +9,9 @@ thresholds.json   how far intervals reach, by method
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -50,7 +52,7 @@ class Bundle:
             "manifest.json": _to_json(asdict(self.manifest)),
             "model.json": _to_json(self.model.as_json()),
             "skill.json": _to_json(asdict(self.skill)),
-            "thresholds.json": _to_json({method: asdict(values) for method, values in self.thresholds.items()}),
+            "thresholds.json": _to_json({method: _thresholds_out(v) for method, v in self.thresholds.items()}),
         }
 
 
@@ -60,11 +62,9 @@ def load_bundle(model_type: ModelType, files: Mapping[str, bytes]) -> Bundle:
     Raises IntegrityError where a file is missing or no bundle, FeatureCodeError where it was made with other
     feature code than the code that runs.
     """
-    try:
+    with _no_bundle(model_type):
         parts = {name: json.loads(files[name]) for name in FILES}
         manifest = Manifest(**parts["manifest.json"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise IntegrityError(f"{model_type.name}: this is no bundle ({type(error).__name__}); train it anew") from None
     if manifest.model_type != model_type.name:
         raise IntegrityError(f"this bundle is one of {manifest.model_type}, not of {model_type.name}")
     if manifest.feature_digest != digest_of_features(model_type):
@@ -73,8 +73,29 @@ def load_bundle(model_type: ModelType, files: Mapping[str, bytes]) -> Bundle:
             "`forecastle train`, or run the code of the version's git commit"
         )
     trainer: Trainer = resolve(model_type.trainer)
-    thresholds = {method: Thresholds(**values) for method, values in parts["thresholds.json"].items()}
-    return Bundle(manifest, trainer.load(parts["model.json"]), SkillTable(**parts["skill.json"]), thresholds)
+    with _no_bundle(model_type):
+        thresholds = {method: _thresholds_in(values) for method, values in parts["thresholds.json"].items()}
+        return Bundle(manifest, trainer.load(parts["model.json"]), SkillTable(**parts["skill.json"]), thresholds)
+
+
+@contextmanager
+def _no_bundle(model_type: ModelType) -> Iterator[None]:
+    """Whatever is wrong with the shape of the files is one error."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise IntegrityError(f"{model_type.name}: this is no bundle ({type(error).__name__}); train it anew") from None
+
+
+def _thresholds_out(thresholds: Thresholds) -> dict[str, Any]:
+    """JSON has no infinity: an interval without end is null."""
+    numbers = {name: value if math.isfinite(value) else None for name, value in thresholds.by_cluster.items()}
+    return {"pooled": thresholds.pooled if math.isfinite(thresholds.pooled) else None, "by_cluster": numbers}
+
+
+def _thresholds_in(form: Mapping[str, Any]) -> Thresholds:
+    numbers = {name: math.inf if value is None else float(value) for name, value in form["by_cluster"].items()}
+    return Thresholds(math.inf if form["pooled"] is None else float(form["pooled"]), numbers)
 
 
 def digest_of_features(model_type: ModelType) -> str:
@@ -87,4 +108,4 @@ def digest_of_files(files: Mapping[str, bytes]) -> str:
 
 
 def _to_json(content: Any) -> bytes:
-    return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

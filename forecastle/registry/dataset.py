@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -70,7 +71,10 @@ def rows_of_issues(model_type: ModelType, issues: Iterable[IssueRecord]) -> Trai
 def _dated(model_type: ModelType, issues: Sequence[IssueRecord], known_field: str) -> Iterable[Row]:
     for issue in issues:
         assert issue.created_at is not None
-        yield _row(model_type, issue, issue.created_at.timestamp(), getattr(issue, known_field).timestamp())
+        asked_at = issue.created_at.timestamp()
+        # Points that were set at the creation (files often hold days only) are no part of the question itself.
+        known_at = max(getattr(issue, known_field).timestamp(), math.nextafter(asked_at, math.inf))
+        yield _row(model_type, issue, asked_at, known_at)
 
 
 def _relative(model_type: ModelType, issues: Sequence[IssueRecord], known_field: str) -> Iterable[Row]:

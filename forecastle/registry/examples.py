@@ -13,8 +13,8 @@ from forecastle.registry.declaration import Trainer
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """One row; `asked_at` and `known_at` are positions on one axis of time, `target` the outcome."""
+class Row:
+    """What was asked, and what came out; `asked_at` and `known_at` are positions on one axis of time."""
 
     key: str
     cluster: str
@@ -22,22 +22,14 @@ class Example:
     known_at: float
     target: float
     request: Mapping[str, Any]
-    outcomes: Outcomes
-    """What was known of the cluster's outcomes at `asked_at`."""
-    features: Any
-    """What the trainer extracts of request and outcomes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """An example before anything was extracted of it."""
+class Example(Row):
+    """A row with the outcomes of its cluster that were known at `asked_at`, and the features of both."""
 
-    key: str
-    cluster: str
-    asked_at: float
-    known_at: float
-    target: float
-    request: Mapping[str, Any]
+    outcomes: Outcomes
+    features: Any
 
 
 class Examples(Sequence[Example]):

@@ -6,7 +6,7 @@ only if the ledger's newest confirmed step names it and the digests of its files
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +14,7 @@ from typing import Protocol
 from forecastle.access.principals import Permission, Principal
 from forecastle.errors import ConflictError, ForecastleError, IntegrityError, NotFoundError
 from forecastle.store import promotions as ledger
-from forecastle.store.database import Database
+from forecastle.store.database import Connection, Database
 from forecastle.store.identifiers import new_id
 from forecastle.store.objects import Objects, digest_of
 from forecastle.store.promotions import ApprovedFile, LedgerStep, Promotion
@@ -60,16 +60,12 @@ class Promoter:
         """Let the version serve that served before. Raises NotFoundError where there was none."""
         principal.require(Permission.PROMOTE)
         with self.database.transaction() as connection:
-            target = version_before(ledger.confirmed_steps(connection, model_name), model_name)
-        approved = target.promotion
+            served = versions_served(_confirmed(connection, model_name))
+        if len(served) < 2:
+            raise NotFoundError(f"{model_name}: no earlier version served, there is nothing to go back to")
+        approved = served[-2]
         return self._move(
-            "rollback",
-            model_name,
-            approved.to_version,
-            approved.files,
-            approved.provenance,
-            principal,
-            reason,
+            "rollback", model_name, approved.to_version, approved.files, approved.provenance, principal, reason
         )
 
     def _keep(self, found: VersionFiles) -> tuple[ApprovedFile, ...]:
@@ -77,8 +73,7 @@ class Promoter:
         kept = []
         for name, content in sorted(found.files.items()):
             file = ApprovedFile(name, digest_of(content), len(content))
-            if not self.objects.exists(file.object_name):
-                self.objects.put(file.object_name, content)
+            self.objects.put(file.object_name, content)  # again where it is there: what was changed is mended
             kept.append(file)
         return tuple(kept)
 
@@ -105,7 +100,7 @@ class Promoter:
             )  # fmt: skip
             self._add(promotion, "intent")
             try:
-                self._set_aliases(model_name, version, before)
+                self._set_aliases(model_name, versions_served([*_confirmed(holding, model_name), promotion]))
             except ForecastleError:
                 with suppress(ForecastleError):  # what cannot be undone now is undone before the next promotion
                     self._undo_open_intents(model_name)
@@ -117,36 +112,38 @@ class Promoter:
         """Put the aliases back where a promotion was cut off between its intent and its confirmation."""
         with self.database.transaction() as connection:
             for step in ledger.open_intents(connection, model_name):
-                self._set_aliases(model_name, step.promotion.from_version, None)
+                self._set_aliases(model_name, versions_served(_confirmed(connection, model_name)))
                 ledger.add_step(connection, step.promotion, "undone")
 
-    def _set_aliases(self, model_name: str, production: int | None, previous: int | None) -> None:
-        if production is None:
-            self.aliases.remove_alias(model_name, PRODUCTION)
-        else:
-            self.aliases.set_alias(model_name, PRODUCTION, production)
-        if previous is not None:
-            self.aliases.set_alias(model_name, PREVIOUS, previous)
+    def _set_aliases(self, model_name: str, served: Sequence[Promotion]) -> None:
+        """Let `production` and `previous` name what the ledger says, or nothing."""
+        for alias, place in ((PRODUCTION, -1), (PREVIOUS, -2)):
+            if len(served) >= -place:
+                self.aliases.set_alias(model_name, alias, served[place].to_version)
+            else:
+                self.aliases.remove_alias(model_name, alias)
 
     def _add(self, promotion: Promotion, outcome: ledger.Outcome) -> None:
         with self.database.transaction() as connection:
             ledger.add_step(connection, promotion, outcome)
 
 
-def version_before(confirmed: list[LedgerStep], model_name: str) -> LedgerStep:
-    """The step that approved the version which served before the one that serves now.
+def versions_served(confirmed: Iterable[Promotion]) -> list[Promotion]:
+    """What `confirmed` moves, oldest first, leave to serve: the last one serves, the one before it is `previous`.
 
     Rolling back twice goes back two versions and does not return to the one that was rolled back from.
     """
-    stack: list[LedgerStep] = []
-    for step in confirmed:
-        if step.promotion.action == "rollback" and stack:
-            stack.pop()
-        else:
-            stack.append(step)
-    if len(stack) < 2:
-        raise NotFoundError(f"{model_name}: no earlier version served, there is nothing to go back to")
-    return stack[-2]
+    served: list[Promotion] = []
+    for promotion in confirmed:
+        if promotion.action == "promote":
+            served.append(promotion)
+        while promotion.action == "rollback" and served and served[-1].to_version != promotion.to_version:
+            served.pop()
+    return served
+
+
+def _confirmed(connection: Connection, model_name: str) -> list[Promotion]:
+    return [step.promotion for step in ledger.confirmed_steps(connection, model_name)]
 
 
 def approved_files(objects: Objects, step: LedgerStep) -> dict[str, bytes]:

@@ -57,7 +57,7 @@ class ServingModels:
         self._objects = objects
         self._model_types = model_types
         self._serving: Mapping[str, ServingVersion] = {}
-        self._refused: dict[str, int] = {}
+        self._refused: dict[str, tuple[int, str]] = {}
         self._stopped = threading.Event()
 
     def start(self) -> None:
@@ -75,6 +75,8 @@ class ServingModels:
         """The project's own version, else everybody's. Raises NothingServesError where neither is in production."""
         serving = self._serving
         found = serving.get(f"{model_type.name}.{cluster}") or serving.get(model_type.name)
+        if found is None and model_type.name in self._refused:
+            raise NothingServesError(f"what is in production was not loaded: {self._refused[model_type.name][1]}")
         if found is None:
             raise NothingServesError(
                 f"no version of {model_type.name} is in production; train one and promote it with "
@@ -95,13 +97,13 @@ class ServingModels:
 
     def _replace(self, serving: dict[str, ServingVersion], name: str, step: LedgerStep) -> None:
         model_type = self._model_types.get(".".join(name.split(".")[:2]))
-        if model_type is None or self._refused.get(name) == step.step:
+        if model_type is None or self._refused.get(name, (0, ""))[0] == step.step:
             return
         try:
             serving[name] = load_serving(self._objects, model_type, step)
             logger.info("%s serves", serving[name].label)
         except IntegrityError as error:
-            self._refused[name] = step.step  # said once, not at every poll
+            self._refused[name] = (step.step, str(error))  # said once, not at every poll
             logger.error("not loaded, what served goes on serving: %s", error)  # noqa: TRY400 - the sentence is all
 
     def _follow(self) -> None:

@@ -87,6 +87,8 @@ cross join lateral (values
     ('issue_type', issues.issue_type, incoming.issue_type),
     ('component', issues.component, incoming.component),
     ('priority', issues.priority, incoming.priority),
+    ('reporter', (select name from people where id = issues.reporter_id),
+                 (select name from people where id = incoming.reporter_id)),
     ('assignee', (select name from people where id = issues.assignee_id),
                  (select name from people where id = incoming.assignee_id)),
     ('story_points', issues.story_points::text, incoming.story_points::text),

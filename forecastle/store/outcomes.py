@@ -11,7 +11,8 @@ from forecastle.errors import NotFoundError
 from forecastle.records.outcomes import NONE_KNOWN, RECENT, Outcomes
 from forecastle.store.database import Connection
 
-# Column of the outcome and the moment at which it was known, by target. Undated rows are known once imported.
+# Column of the outcome and the moment at which it was known, by target. Undated rows are known once imported,
+# and stand before dated ones, as in training.
 _TARGETS: dict[str, tuple[LiteralString, LiteralString]] = {
     "story_points": ("story_points", "story_points_known_at"),
 }
@@ -34,7 +35,7 @@ def projects_with_outcomes(
         cross join lateral (
             select count(*) as count, avg(value) as mean,
                 percentile_cont(0.5) within group (order by value) as median,
-                (array_agg(value order by known_at desc nulls first, ordinal desc))[:%(recent)s] as recent
+                (array_agg(value order by known_at desc nulls last, ordinal desc))[:%(recent)s] as recent
             from (
                 select {outcome} as value, {known_at} as known_at, ordinal from issues
                 where project_id = projects.id and {outcome} is not null

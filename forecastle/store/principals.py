@@ -31,6 +31,14 @@ def insert_principal(connection: Connection, name: str, role: str, digest: bytes
     return True
 
 
+def disable(connection: Connection, name: str) -> bool:
+    """Withdraw a principal; False where there is none of this name that is not withdrawn already."""
+    done = connection.execute(
+        "update principals set disabled_at = now() where name = %s and disabled_at is null", (name,)
+    )
+    return done.rowcount == 1
+
+
 def find_by_key_digest(connection: Connection, digest: bytes) -> PrincipalRow | None:
     """Whose key this is, unless key or principal were withdrawn."""
     row = connection.execute(

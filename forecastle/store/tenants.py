@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import LiteralString
 from uuid import UUID
 
+from psycopg import sql
+
 from forecastle.errors import NotFoundError
 from forecastle.store.database import Connection
 from forecastle.store.identifiers import new_id
@@ -53,30 +55,22 @@ def _named(connection: Connection, insert: LiteralString, select: LiteralString,
 
 def ensure_projects(connection: Connection, workspace: UUID, keys: Iterable[str]) -> dict[str, UUID]:
     """The ids of the projects with these keys, making those that do not exist."""
-    wanted = sorted(set(keys))
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "insert into projects (id, workspace_id, key) values (%s, %s, %s) on conflict do nothing",
-            [(new_id(), workspace, key) for key in wanted],
-        )
-    rows = connection.execute(
-        "select id, key from projects where workspace_id = %s and key = any(%s)", (workspace, wanted)
-    )
-    return {row["key"]: row["id"] for row in rows}
+    return _ensure(connection, "projects", "key", workspace, keys)
 
 
 def ensure_people(connection: Connection, workspace: UUID, names: Iterable[str]) -> dict[str, UUID]:
     """The ids of the people with these names in the tracker, making those that do not exist."""
-    wanted = sorted(set(names))
+    return _ensure(connection, "people", "name", workspace, names)
+
+
+def _ensure(connection: Connection, table: str, column: str, workspace: UUID, values: Iterable[str]) -> dict[str, UUID]:
+    wanted = sorted(set(values))
+    names = {"table": sql.Identifier(table), "column": sql.Identifier(column)}
+    insert = sql.SQL("insert into {table} (id, workspace_id, {column}) values (%s, %s, %s) on conflict do nothing")
+    select = sql.SQL("select id, {column} as name from {table} where workspace_id = %s and {column} = any(%s)")
     with connection.cursor() as cursor:
-        cursor.executemany(
-            "insert into people (id, workspace_id, name) values (%s, %s, %s) on conflict do nothing",
-            [(new_id(), workspace, name) for name in wanted],
-        )
-    rows = connection.execute(
-        "select id, name from people where workspace_id = %s and name = any(%s)", (workspace, wanted)
-    )
-    return {row["name"]: row["id"] for row in rows}
+        cursor.executemany(insert.format(**names), [(new_id(), workspace, value) for value in wanted])
+    return {row["name"]: row["id"] for row in connection.execute(select.format(**names), (workspace, wanted))}
 
 
 def list_projects(connection: Connection) -> list[Project]:

@@ -86,10 +86,11 @@ def _fields(prediction: Prediction, known: int) -> Mapping[str, object]:
 def _reasoning(prediction: Prediction, known: int) -> str:
     if not known:
         return "The project has no known story points yet: the words of the issue and the customary scale answer."
+    looked_at = min(known, ROLLING) if prediction.rule == "rolling_median" else known
     what = (
         f"The words of the issue and the level of the project's last {min(known, ROLLING)} known issues"
         if prediction.rule == CANDIDATE
-        else f"The project's {prediction.rule.replace('_', ' ')} over {known} known issues"
+        else f"The project's {prediction.rule.replace('_', ' ')} of {looked_at} known issues"
     )
     if prediction.expected_loss is None:
         return f"{what}; on the project itself it was not measured."

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from forecastle.features.levels import log
+from forecastle.features.levels import COLD_CENTRE, log
 from forecastle.records.outcomes import ROLLING, Outcomes
 
 CUSTOMARY = (1.0, 2.0, 3.0, 5.0, 8.0, 13.0)  # the planning-poker scale, until a project has shown its own
@@ -91,7 +91,7 @@ class Recommendation:
         while low > 0 or high < last:
             below = probabilities[low - 1] if low > 0 else -1.0
             above = probabilities[high + 1] if high < last else -1.0
-            if above > below:
+            if low == 0 or above > below:
                 high += 1
             else:
                 low -= 1
@@ -101,7 +101,9 @@ class Recommendation:
 
 
 def recommend_near(estimate: float, outcomes: Outcomes, spread: float) -> Recommendation:
-    """For a baseline: the value of the scale that lies nearest."""
+    """For a baseline: the value of the scale that lies nearest; that of a cold start where it says nothing."""
+    if math.isnan(estimate):
+        estimate = math.exp(COLD_CENTRE)
     scale = Scale.of(outcomes)
     return Recommendation(scale.nearest(estimate), scale.values, scale.distribution(estimate, spread, WIDE))
 
