@@ -21,12 +21,13 @@ test: .venv/.dev ## the tests, with real embedded servers (at most 10 minutes)
 test-slow: .venv/.dev ## the tests that need minutes
 	@$(BIN)/python -m pytest -m slow
 
-check: .venv/.dev ## format, lint, types, import contracts, conda.yaml
+check: .venv/.dev ## format, lint, types, import contracts, conda.yaml, docs
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/conda.py --check
+	@$(BIN)/python -m pytest -q tests/test_docs.py tests/test_settings.py
 
 bench: .venv/.dev ## prediction quality on ../shared/data, written to docs/quality.md
 	@$(BIN)/python -m benchmarks.quality

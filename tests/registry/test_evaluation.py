@@ -1,0 +1,59 @@
+"""Walking through time as the product would have, and saying honestly how it went."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from forecastle.generator.issues import Portfolio, generate_issues
+from forecastle.registry.dataset import rows_of_issues
+from forecastle.registry.declaration import ModelType
+from forecastle.registry.evaluation import FIRST_ROWS, evaluate
+from forecastle.registry.examples import Row
+
+
+@pytest.fixture(scope="module")
+def rows(model_type: ModelType) -> tuple[Row, ...]:
+    return rows_of_issues(model_type, generate_issues(Portfolio(projects=2, issues=160))).rows
+
+
+def test_every_row_behind_the_first_ones_of_its_cluster_is_scored(model_type: ModelType, rows: tuple[Row, ...]) -> None:
+    told: list[tuple[int, int]] = []
+    found = evaluate(model_type, rows, lambda done, total: told.append((done, total)))
+    assert [(result.cluster, result.rows) for result in found.clusters] == [
+        ("DEMO1", 160 - FIRST_ROWS),
+        ("DEMO2", 160 - FIRST_ROWS),
+    ]
+    assert told[-1] == (len(rows), len(rows))
+    assert found.refits > 10
+
+
+def test_a_model_that_knows_the_words_beats_the_best_baseline(model_type: ModelType, rows: tuple[Row, ...]) -> None:
+    for result in evaluate(model_type, rows).clusters:
+        assert result.served < result.baselines[result.best_baseline] == min(result.baselines.values())
+        assert result.against_best.difference < 0
+        assert not result.clearly_worse
+        assert math.isclose(sum(result.served_by.values()), 1.0)
+        assert result.rank_correlation > 0.3
+
+
+def test_no_rows_are_an_empty_evaluation(model_type: ModelType) -> None:
+    found = evaluate(model_type, [])
+    assert (found.clusters, found.refits) == ((), 0)
+    assert math.isnan(found.macro(lambda result: result.served))
+
+
+@pytest.mark.timeout(60)
+def test_outcomes_that_all_come_late_are_answered_with_numbers(model_type: ModelType, rows: tuple[Row, ...]) -> None:
+    late = [replace(row, known_at=row.known_at + 10) for row in rows]
+    found = evaluate(model_type, late)
+    assert found.refits == 0
+    assert all(math.isfinite(result.served) for result in found.clusters)
+
+
+def test_an_issue_without_a_description_is_answered(model_type: ModelType) -> None:
+    issues = [replace(issue, description=None) for issue in generate_issues(Portfolio(projects=1, issues=80))]
+    (result,) = evaluate(model_type, rows_of_issues(model_type, issues).rows).clusters
+    assert result.rows == 80 - FIRST_ROWS

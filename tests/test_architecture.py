@@ -1,0 +1,103 @@
+"""Imports go the way the contracts say, and every contract is able to fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+CONTRACTS = [contract["name"] for contract in CONFIGURATION["contracts"]]
+
+# For every contract, by the start of its name: a module that breaks it when it holds this import.
+VIOLATIONS = {
+    "Rooms stand on each other": ("forecastle/records", "import forecastle.store.identifiers"),
+    "The generator knows records only": ("forecastle/generator", "import forecastle.features.levels"),
+    "Only the command line and tests start embedded": ("forecastle/registry", "import forecastle.embedded.home"),
+    "Embedded servers know nothing": ("forecastle/embedded", "import forecastle.store.identifiers"),
+    "Flask stands only in serving": ("cli", "import flask"),
+    "Only tracking, recording and entry points import MLflow": ("forecastle/sources", "import mlflow"),
+    "Only the store speaks SQL": ("forecastle/access", "import psycopg"),
+    "The façade loads neither": ("serving", "import sklearn.linear_model"),
+    "Only validation runs Great Expectations": ("forecastle/features", "import great_expectations"),
+}
+
+
+def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("lint-imports")
+    return subprocess.run(
+        [program, "--no-cache"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "NO_COLOR": "1", "COLUMNS": "300"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def verdicts(output: str) -> dict[str, str]:
+    """KEPT or BROKEN, by the name of the contract."""
+    found = {}
+    for line in output.splitlines():
+        for verdict in ("KEPT", "BROKEN"):
+            name, separator, rest = line.partition(f" {verdict}")
+            if separator and name in CONTRACTS and (not rest or rest.startswith(" (")):
+                found[name] = verdict
+    return found
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copied = tmp_path_factory.mktemp("tree")
+    for package in CONFIGURATION["root_packages"]:
+        shutil.copytree(ROOT / package, copied / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", copied)
+    return copied
+
+
+def violation_of(contract: str) -> tuple[str, str]:
+    found = [planted for start, planted in VIOLATIONS.items() if contract.startswith(start)]
+    assert len(found) == 1, f"plant a violation of: {contract}"
+    return found[0]
+
+
+def test_every_contract_is_kept() -> None:
+    ran = lint(ROOT)
+    assert verdicts(ran.stdout) == dict.fromkeys(CONTRACTS, "KEPT"), ran.stdout + ran.stderr
+    assert ran.returncode == 0
+
+
+def test_the_copied_tree_keeps_every_contract_before_anything_is_planted(tree: Path) -> None:
+    ran = lint(tree)
+    assert verdicts(ran.stdout) == dict.fromkeys(CONTRACTS, "KEPT"), ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_a_planted_violation_breaks_its_contract(tree: Path, contract: str) -> None:
+    folder, imported = violation_of(contract)
+    planted = tree / folder / "planted.py"
+    planted.write_text(f"{imported}\n")
+    try:
+        ran = lint(tree)
+    finally:
+        planted.unlink()
+    assert ran.returncode != 0
+    found = verdicts(ran.stdout)
+    assert set(found) == set(CONTRACTS)
+    assert found[contract] == "BROKEN", ran.stdout
+    assert "planted" in ran.stdout
+
+
+def test_no_violation_is_planted_for_a_contract_that_is_gone() -> None:
+    assert all(any(name.startswith(start) for name in CONTRACTS) for start in VIOLATIONS)
+
+
+def test_every_package_of_the_product_is_linted() -> None:
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks"}
+    assert packages == set(CONFIGURATION["root_packages"])

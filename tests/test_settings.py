@@ -1,0 +1,126 @@
+"""Settings are read once, named when they are wrong, documented, and never shown where they are secret."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from forecastle.errors import ConfigurationError
+from forecastle.settings import Settings
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "configuration.md"
+VARIABLES = {item.metadata["variable"]: item for item in fields(Settings)}
+
+GIVEN = {
+    "FORECASTLE_HOME": "/somewhere/else",
+    "DATABASE_URL": "postgresql://ada:hidden-password@db:5432/forecastle",
+    "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+    "FORECASTLE_ARTIFACTS": "/somewhere/objects",
+    "FORECASTLE_URL": "http://facade:8700",
+    "FORECASTLE_HTTP_HOST": "0.0.0.0",
+    "FORECASTLE_HTTP_PORT": "9000",
+    "FORECASTLE_HTTP_WORKERS": "2",
+    "FORECASTLE_HTTP_THREADS": "16",
+    "FORECASTLE_POOL_SIZE": "4",
+    "FORECASTLE_API_KEY": "fck_hidden-key",
+    "FORECASTLE_LOG_LEVEL": "debug",
+}
+
+BAD = [
+    ("FORECASTLE_HTTP_PORT", "port-sesame"),
+    ("FORECASTLE_HTTP_PORT", "65536"),
+    ("FORECASTLE_HTTP_PORT", "-17"),
+    ("FORECASTLE_HTTP_WORKERS", "0000"),
+    ("FORECASTLE_HTTP_WORKERS", "many-hands"),
+    ("FORECASTLE_HTTP_THREADS", "2.75"),
+    ("FORECASTLE_POOL_SIZE", "-99"),
+    ("FORECASTLE_POOL_SIZE", "0001"),
+    ("FORECASTLE_ARTIFACTS", "s3://bucket/folder"),
+]
+
+
+def documented() -> dict[str, str]:
+    """The rest of the row of every variable in the document's tables."""
+    rows = re.findall(r"^\|\s*`([A-Z][A-Z0-9_]*)`\s*\|(.*)$", DOCUMENT.read_text(), flags=re.MULTILINE)
+    assert len({name for name, _ in rows}) == len(rows), "a variable stands in two rows"
+    return dict(rows)
+
+
+def test_the_document_lists_exactly_the_settings() -> None:
+    assert set(documented()) == set(VARIABLES)
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_the_document_gives_the_default(variable: str) -> None:
+    default = documented()[variable].split("|")[0].strip().strip("`")
+    actual = VARIABLES[variable].default
+    assert default == ("unset" if actual is None else str(actual))
+
+
+def test_without_any_variable_every_setting_has_its_default() -> None:
+    assert Settings.from_env({}) == Settings()
+    assert Settings.from_env(dict.fromkeys(VARIABLES, "  ")) == Settings()
+
+
+def test_every_variable_is_read() -> None:
+    assert set(GIVEN) == set(VARIABLES), "give a value for the new setting above"
+    found = Settings.from_env({**GIVEN, "UNRELATED": "x"})
+    for item in fields(Settings):
+        assert getattr(found, item.name) != item.default, item.name
+    assert (found.http_port, found.log_level, found.home) == (9000, "DEBUG", Path("/somewhere/else"))
+
+
+def test_the_process_environment_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORECASTLE_HTTP_PORT", "9123")
+    assert Settings.from_env().http_port == 9123
+
+
+def test_settings_come_back_from_their_own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Settings.from_env(GIVEN)
+    assert Settings.from_env(found.as_environment()) == found
+    monkeypatch.chdir(tmp_path)
+    plain = Settings(home=Path("here"))
+    again = Settings.from_env(plain.as_environment())
+    assert again == replace(plain, home=tmp_path.resolve() / "here", artifacts=again.artifacts)
+    assert again.objects_folder == tmp_path.resolve() / "here" / "objects"
+    assert Settings.from_env(again.as_environment()) == again
+
+
+def test_folders_stay_where_they_are_for_a_process_that_starts_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    monkeypatch.chdir(tmp_path / "first")
+    environment = Settings(home=Path("home"), artifacts="objects").as_environment()
+    monkeypatch.chdir(tmp_path / "second")
+    found = Settings.from_env(environment)
+    assert found.home == tmp_path.resolve() / "first" / "home"
+    assert found.objects_folder == tmp_path.resolve() / "first" / "objects"
+
+
+@pytest.mark.parametrize("variable, value", BAD)
+def test_a_value_that_makes_no_sense_is_named_but_not_repeated(variable: str, value: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.from_env({variable: value})
+    assert variable in str(caught.value)
+    assert value not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_no_secret_is_shown() -> None:
+    shown = repr(Settings.from_env(GIVEN))
+    assert "hidden" not in shown
+    assert "9000" in shown
+
+
+def test_what_is_required_and_missing_says_what_to_type() -> None:
+    for require in (Settings().require_database_url, Settings().require_tracking_uri):
+        with pytest.raises(ConfigurationError, match="forecastle env"):
+            require()
+    found = Settings.from_env(GIVEN)
+    assert found.require_database_url() == GIVEN["DATABASE_URL"]
+    assert found.require_tracking_uri() == GIVEN["MLFLOW_TRACKING_URI"]
