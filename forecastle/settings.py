@@ -15,6 +15,7 @@ from typing import Any
 from forecastle.errors import ConfigurationError
 
 
+# An address may hold a password: `secret` keeps a field out of repr().
 def _setting(variable: str, default: Any, meaning: str, parse: Callable[[str], Any] = str, secret: bool = False) -> Any:
     metadata = {"variable": variable, "meaning": meaning, "parse": parse}
     return field(default=default, metadata=metadata, repr=not secret)
@@ -35,13 +36,6 @@ def _folder(text: str) -> str:
 
 def _home(text: str) -> Path:
     return Path(text).expanduser()
-
-
-def _at_least_two(text: str) -> int:
-    number = int(text)
-    if number < 2:
-        raise ValueError("a promotion holds one connection while it writes with another")
-    return number
 
 
 def _positive(text: str) -> int:
@@ -65,21 +59,25 @@ class Settings:
         secret=True,
     )
     mlflow_tracking_uri: str | None = _setting(
-        "MLFLOW_TRACKING_URI", None, "MLflow server to use; without it an embedded one starts"
+        "MLFLOW_TRACKING_URI",
+        None,
+        "MLflow server to use; without it an embedded one starts",
+        secret=True,
     )
     artifacts: str | None = _setting(
         "FORECASTLE_ARTIFACTS", None, "folder of dataset and bundle files; by default `objects` under the home", _folder
     )
     facade_url: str | None = _setting(
-        "FORECASTLE_URL", None, "façade that the command line asks; without it an embedded one starts"
+        "FORECASTLE_URL",
+        None,
+        "façade that the command line asks; without it an embedded one starts",
+        secret=True,
     )
     http_host: str = _setting("FORECASTLE_HTTP_HOST", "127.0.0.1", "address on which the façade listens")
     http_port: int = _setting("FORECASTLE_HTTP_PORT", 8700, "port of the façade; 0 takes a free one", _port)
     http_workers: int = _setting("FORECASTLE_HTTP_WORKERS", 1, "worker processes of the façade", _positive)
     http_threads: int = _setting("FORECASTLE_HTTP_THREADS", 8, "threads a façade worker answers with", _positive)
-    pool_size: int = _setting(
-        "FORECASTLE_POOL_SIZE", 8, "most PostgreSQL connections in a process's pool; at least 2", _at_least_two
-    )
+    pool_size: int = _setting("FORECASTLE_POOL_SIZE", 8, "most PostgreSQL connections in a process's pool", _positive)
     api_key: str | None = _setting(
         "FORECASTLE_API_KEY",
         None,

@@ -37,7 +37,7 @@ BAD = [
     ("FORECASTLE_HTTP_WORKERS", "many-hands"),
     ("FORECASTLE_HTTP_THREADS", "2.75"),
     ("FORECASTLE_POOL_SIZE", "-99"),
-    ("FORECASTLE_POOL_SIZE", "0001"),
+    ("FORECASTLE_POOL_SIZE", "-0071"),
     ("FORECASTLE_ARTIFACTS", "s3://bucket/folder"),
 ]
 

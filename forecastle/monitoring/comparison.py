@@ -35,20 +35,31 @@ def compare_over_time(candidate: Floats, reference: Floats, blocks: int = BLOCKS
     Neighbouring rows resemble each other, so that blocks and not rows are the unit of variance. Fewer rows than
     two a block: one row a block, at least two.
     """
-    rows = len(candidate)
-    total = float(np.sum(reference))
-    if rows < 2 or total == 0:
+    rows, total = len(candidate), float(np.sum(reference))
+    if rows < 2:
         return Comparison(rows, 0.0, -np.inf, np.inf, 1.0)
     parts = np.array_split(candidate - reference, min(blocks, rows))
     sums = np.array([part.sum() for part in parts])
-    count = len(sums)
-    scale = count / total
-    difference, error = float(sums.mean() * scale), float(sums.std(ddof=1) / np.sqrt(count) * scale)
+    count, sum_of_all, error = len(sums), float(sums.sum()), float(sums.std(ddof=1) * np.sqrt(len(sums)))
     if error == 0:
-        return Comparison(rows, difference, difference, difference, 1.0 if difference <= 0 else 0.0)
-    reach = float(student.ppf(0.95, count - 1)) * error
-    p_worse = float(student.sf(difference / error, count - 1))
-    return Comparison(rows, difference, difference - reach, difference + reach, p_worse)
+        p_worse, reach = float(sum_of_all <= 0), 0.0
+    else:
+        p_worse = float(student.sf(sum_of_all / error, count - 1))
+        reach = float(student.ppf(0.95, count - 1)) * error
+    return Comparison(
+        rows=rows,
+        difference=_share(sum_of_all, total),
+        low=_share(sum_of_all - reach, total),
+        high=_share(sum_of_all + reach, total),
+        p_worse=p_worse,
+    )
+
+
+def _share(difference: float, total: float) -> float:
+    """A difference over the reference's loss; infinite where the reference makes no error at all."""
+    if total:
+        return difference / total
+    return float(np.sign(difference) * np.inf) if difference else 0.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
 from forecastle.records.outcomes import Outcomes
 from forecastle.registry.declaration import HistoryReader
 from forecastle.registry.predictor import Prediction, Predictor
+
+
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise PydanticCustomError("nul_character", "Text holds no NUL character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+"""Text of a request: whatever can be written down, and PostgreSQL takes no NUL."""
 
 
 @dataclass(frozen=True)

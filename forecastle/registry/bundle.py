@@ -19,7 +19,7 @@ from forecastle.errors import FeatureCodeError, IntegrityError
 from forecastle.features.digest import feature_digest
 from forecastle.monitoring.conformal import Thresholds
 from forecastle.monitoring.skill import SkillTable
-from forecastle.registry.declaration import FastForm, ModelType, Trainer, resolve
+from forecastle.registry.declaration import FastForm, ModelType, Scorer, resolve
 from forecastle.store.objects import digest_of
 
 FOLDER = "bundle"
@@ -72,10 +72,10 @@ def load_bundle(model_type: ModelType, files: Mapping[str, bytes]) -> Bundle:
             f"{model_type.name}: the bundle was made with other feature code than this; train a new version with "
             "`forecastle train`, or run the code of the version's git commit"
         )
-    trainer: Trainer = resolve(model_type.trainer)
+    scorer: Scorer = resolve(model_type.scorer)
     with _no_bundle(model_type):
         thresholds = {method: _thresholds_in(values) for method, values in parts["thresholds.json"].items()}
-        return Bundle(manifest, trainer.load(parts["model.json"]), SkillTable(**parts["skill.json"]), thresholds)
+        return Bundle(manifest, scorer.load(parts["model.json"]), SkillTable(**parts["skill.json"]), thresholds)
 
 
 @contextmanager

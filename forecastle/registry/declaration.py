@@ -44,9 +44,10 @@ class ModelType:
     request: str
     answer: str
     answer_many: str
+    scorer: str
+    """What answers: light to import."""
     trainer: str
-    people: str
-    """What MLflow needs to know of the estimator for people."""
+    """What learns: heavy to import, and never loaded by the façade."""
     feature_modules: tuple[str, ...]
     """Modules beside `forecastle.features` whose code turns records into numbers."""
     baselines: Mapping[str, float]
@@ -106,30 +107,30 @@ class Estimator(Protocol):
     def fast_form(self) -> FastForm: ...
 
 
-class Trainer(Protocol):
-    """What a model type that learns brings along."""
-
-    candidates: tuple[str, ...]
+class Scorer(Protocol):
+    """The part of a model type that turns what was asked into a number on the question's scale."""
 
     def extract(self, request: Mapping[str, Any], cluster: str, outcomes: Outcomes) -> Any:
         """Numbers from a request and from what was known of its cluster; nothing else is ever looked at."""
         ...
-
-    def fit(self, candidate: str, features: Sequence[Any], targets: Sequence[float]) -> Estimator: ...
 
     def load(self, form: Mapping[str, Any]) -> FastForm: ...
 
     def settle(self, method: str, estimate: float, features: Any, outcomes: Outcomes) -> Settled: ...
 
 
-class PeopleModel(Protocol):
-    """What MLflow needs to know of the estimator for people."""
+class Trainer(Protocol):
+    """The part of a model type that learns from examples."""
+
+    candidates: tuple[str, ...]
 
     trusted_types: tuple[str, ...]
-    """Classes of ours that its file holds."""
+    """Classes of ours that the file of an estimator holds."""
+
+    def fit(self, candidate: str, features: Sequence[Any], targets: Sequence[float]) -> Estimator: ...
 
     def example_table(self, examples: Sequence[Any]) -> Any:
-        """A table for `predict`, with the rows of these examples."""
+        """A table for the estimator's `predict`, with the rows of these examples."""
         ...
 
 

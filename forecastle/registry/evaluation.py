@@ -99,8 +99,7 @@ def evaluate(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Walk through `rows`; every row after a cluster's first FIRST_ROWS is scored."""
-    trainer = resolve(model_type.trainer)
-    examples = make_examples(rows, trainer)
+    examples = make_examples(rows, resolve(model_type.scorer))
     history = WalkedHistory(history_of(rows))
     predictor = Predictor.of(model_type, None)
     refits = 0

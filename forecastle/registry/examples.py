@@ -9,7 +9,7 @@ from typing import Any
 
 from forecastle.features.recency import KnownOutcomes
 from forecastle.records.outcomes import Outcomes
-from forecastle.registry.declaration import Trainer
+from forecastle.registry.declaration import Scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,13 @@ def history_of(rows: Iterable[Row]) -> dict[str, KnownOutcomes]:
     return {cluster: KnownOutcomes(moments, values) for cluster, (moments, values) in collected.items()}
 
 
-def make_examples(rows: Sequence[Row], trainer: Trainer) -> Examples:
+def make_examples(rows: Sequence[Row], scorer: Scorer) -> Examples:
     """Extract every row once, knowing only what was known when it was asked."""
     history = history_of(rows)
     examples = []
     for row in rows:
         outcomes = history[row.cluster].at(row.asked_at)
-        features = trainer.extract(row.request, row.cluster, outcomes)
+        features = scorer.extract(row.request, row.cluster, outcomes)
         examples.append(
             Example(row.key, row.cluster, row.asked_at, row.known_at, row.target, row.request, outcomes, features)
         )

@@ -12,7 +12,7 @@ from forecastle.monitoring.skill import SkillTable
 from forecastle.records.outcomes import Outcomes
 from forecastle.registry.baselines import BASELINES
 from forecastle.registry.bundle import Bundle
-from forecastle.registry.declaration import ModelType, Settled, Trainer, resolve
+from forecastle.registry.declaration import ModelType, Scorer, Settled, resolve
 
 Method = Literal["ml_model", "baseline"]
 
@@ -40,24 +40,24 @@ class Predictor:
     """Answers for one model type, from one bundle, or from the reference baseline alone where there is none."""
 
     model_type: ModelType
-    trainer: Trainer
+    scorer: Scorer
     bundle: Bundle | None
     skill: SkillTable
     thresholds: Mapping[str, Thresholds]
 
     @classmethod
     def of(cls, model_type: ModelType, bundle: Bundle | None) -> Predictor:
-        trainer: Trainer = resolve(model_type.trainer)
+        scorer: Scorer = resolve(model_type.scorer)
         if bundle is not None:
-            return cls(model_type, trainer, bundle, bundle.skill, bundle.thresholds)
-        return cls(model_type, trainer, None, SkillTable(next(iter(model_type.baselines)), {}, {}), {})
+            return cls(model_type, scorer, bundle, bundle.skill, bundle.thresholds)
+        return cls(model_type, scorer, None, SkillTable(next(iter(model_type.baselines)), {}, {}), {})
 
     def predict(self, cluster: str, request: Mapping[str, Any], outcomes: Outcomes) -> Prediction:
-        return self.predict_extracted(cluster, self.trainer.extract(request, cluster, outcomes), outcomes)
+        return self.predict_extracted(cluster, self.scorer.extract(request, cluster, outcomes), outcomes)
 
     def predict_extracted(self, cluster: str, features: Any, outcomes: Outcomes) -> Prediction:
         rule = self._rule_for(cluster, outcomes)
-        settled = self.trainer.settle(rule, self._estimate(rule, features, outcomes), features, outcomes)
+        settled = self.scorer.settle(rule, self._estimate(rule, features, outcomes), features, outcomes)
         thresholds = self.thresholds.get(rule)
         low, high = settled.interval(thresholds.of(cluster) if thresholds else math.inf)
         reference = next(iter(self.model_type.baselines))

@@ -6,7 +6,7 @@ only if the ledger's newest confirmed step names it and the digests of its files
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -43,6 +43,16 @@ class AliasKeeper(Protocol):
 
 
 @dataclass(frozen=True)
+class _Target:
+    """What is to serve: a version, its approved files and where it comes from."""
+
+    action: ledger.Action
+    version: int
+    files: tuple[ApprovedFile, ...]
+    provenance: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Promoter:
     """Moves production of registered models, and writes every move into the ledger."""
 
@@ -54,19 +64,24 @@ class Promoter:
         """Let `version` serve. Raises NotAllowedError, NotFoundError, ConflictError where it already serves."""
         principal.require(Permission.PROMOTE)
         found = self.aliases.version_files(model_name, version)
-        return self._move("promote", model_name, version, self._keep(found), found.provenance, principal, reason)
+        target = _Target("promote", version, self._keep(found), found.provenance)
+        return self._move(model_name, principal, reason, lambda confirmed: target)
 
     def rollback(self, model_name: str, principal: Principal, reason: str) -> LedgerStep:
-        """Let the version serve that served before. Raises NotFoundError where there was none."""
+        """Let the version serve that served before.
+
+        Raises NotFoundError where there was none, IntegrityError where its files are not what was approved.
+        """
         principal.require(Permission.PROMOTE)
-        with self.database.transaction() as connection:
-            served = versions_served(_confirmed(connection, model_name))
+        return self._move(model_name, principal, reason, self._one_before)
+
+    def _one_before(self, confirmed: Sequence[LedgerStep]) -> _Target:
+        served = versions_served(step.promotion for step in confirmed)
         if len(served) < 2:
-            raise NotFoundError(f"{model_name}: no earlier version served, there is nothing to go back to")
+            raise NotFoundError("no earlier version served, there is nothing to go back to")
         approved = served[-2]
-        return self._move(
-            "rollback", model_name, approved.to_version, approved.files, approved.provenance, principal, reason
-        )
+        approved_files(self.objects, approved)
+        return _Target("rollback", approved.to_version, approved.files, approved.provenance)
 
     def _keep(self, found: VersionFiles) -> tuple[ApprovedFile, ...]:
         """Copy every file under its digest, out of reach of whoever may write the run."""
@@ -79,53 +94,59 @@ class Promoter:
 
     def _move(
         self,
-        action: ledger.Action,
         model_name: str,
-        version: int,
-        files: tuple[ApprovedFile, ...],
-        provenance: Mapping[str, str],
         principal: Principal,
         reason: str,
+        choose: Callable[[Sequence[LedgerStep]], _Target],
     ) -> LedgerStep:
-        with self.database.transaction() as holding:
-            ledger.lock_model(holding, model_name)
-            self._undo_open_intents(model_name)
-            serving = ledger.serving(holding, model_name).get(model_name)
-            before = serving.promotion.to_version if serving else None
-            if before == version:
-                raise ConflictError(f"{model_name} version {version} serves already")
+        with self.database.transaction() as connection, ledger.locked(connection, model_name):
+            self._undo_open_intents(connection, model_name)
+            confirmed = ledger.confirmed_steps(connection, model_name)
+            target = choose(confirmed)
+            before = confirmed[-1].promotion.to_version if confirmed else None
+            if before == target.version:
+                raise ConflictError(f"{model_name} version {target.version} serves already")
             promotion = Promotion(
-                new_id(), action, model_name, before, version, principal.name, reason, UNGATED, principal.alone, files,
-                provenance,
-            )  # fmt: skip
-            self._add(promotion, "intent")
+                promotion_id=new_id(),
+                action=target.action,
+                model_name=model_name,
+                from_version=before,
+                to_version=target.version,
+                actor=principal.name,
+                reason=reason,
+                verdict=UNGATED,
+                single_user_mode=principal.alone,
+                files=target.files,
+                provenance=target.provenance,
+            )
+            ledger.add_step(connection, promotion, "intent")
+            connection.commit()  # whoever comes after a crash has to find it
             try:
-                self._set_aliases(model_name, versions_served([*_confirmed(holding, model_name), promotion]))
+                self._set_aliases(model_name, [step.promotion for step in confirmed] + [promotion])
             except ForecastleError:
                 with suppress(ForecastleError):  # what cannot be undone now is undone before the next promotion
-                    self._undo_open_intents(model_name)
+                    self._undo_open_intents(connection, model_name)
                 raise
-            self._add(promotion, "confirmed")
-            return ledger.serving(holding, model_name)[model_name]
+            ledger.add_step(connection, promotion, "confirmed")
+            connection.commit()
+            return ledger.confirmed_steps(connection, model_name)[-1]
 
-    def _undo_open_intents(self, model_name: str) -> None:
+    def _undo_open_intents(self, connection: Connection, model_name: str) -> None:
         """Put the aliases back where a promotion was cut off between its intent and its confirmation."""
-        with self.database.transaction() as connection:
-            for step in ledger.open_intents(connection, model_name):
-                self._set_aliases(model_name, versions_served(_confirmed(connection, model_name)))
-                ledger.add_step(connection, step.promotion, "undone")
+        for step in ledger.open_intents(connection, model_name):
+            confirmed = ledger.confirmed_steps(connection, model_name)
+            self._set_aliases(model_name, [found.promotion for found in confirmed])
+            ledger.add_step(connection, step.promotion, "undone")
+        connection.commit()
 
-    def _set_aliases(self, model_name: str, served: Sequence[Promotion]) -> None:
-        """Let `production` and `previous` name what the ledger says, or nothing."""
+    def _set_aliases(self, model_name: str, confirmed: Sequence[Promotion]) -> None:
+        """Let `production` and `previous` name what these moves leave to serve, or nothing."""
+        served = versions_served(confirmed)
         for alias, place in ((PRODUCTION, -1), (PREVIOUS, -2)):
             if len(served) >= -place:
                 self.aliases.set_alias(model_name, alias, served[place].to_version)
             else:
                 self.aliases.remove_alias(model_name, alias)
-
-    def _add(self, promotion: Promotion, outcome: ledger.Outcome) -> None:
-        with self.database.transaction() as connection:
-            ledger.add_step(connection, promotion, outcome)
 
 
 def versions_served(confirmed: Iterable[Promotion]) -> list[Promotion]:
@@ -142,24 +163,20 @@ def versions_served(confirmed: Iterable[Promotion]) -> list[Promotion]:
     return served
 
 
-def _confirmed(connection: Connection, model_name: str) -> list[Promotion]:
-    return [step.promotion for step in ledger.confirmed_steps(connection, model_name)]
-
-
-def approved_files(objects: Objects, step: LedgerStep) -> dict[str, bytes]:
+def approved_files(objects: Objects, promotion: Promotion) -> dict[str, bytes]:
     """The content of every approved file. Raises IntegrityError naming one that is not what was approved."""
     files = {}
-    for file in step.promotion.files:
+    for file in promotion.files:
         try:
             content = objects.get(file.object_name)
         except NotFoundError:
-            raise IntegrityError(_tampered(step, file, "is missing")) from None
+            raise IntegrityError(_tampered(promotion, file, "is missing")) from None
         if digest_of(content) != file.sha256:
-            raise IntegrityError(_tampered(step, file, "was changed after its approval"))
+            raise IntegrityError(_tampered(promotion, file, "was changed after its approval"))
         files[file.name] = content
     return files
 
 
-def _tampered(step: LedgerStep, file: ApprovedFile, what: str) -> str:
-    moved = step.promotion
-    return f"{moved.model_name} version {moved.to_version}: {file.name} {what}; it is not loaded, promote it anew"
+def _tampered(promotion: Promotion, file: ApprovedFile, what: str) -> str:
+    where = f"{promotion.model_name} version {promotion.to_version}: {file.name}"
+    return f"{where} {what}; it is not loaded, promote it anew"

@@ -23,7 +23,7 @@ from mlflow.models import infer_signature
 from forecastle.errors import ForecastleError
 from forecastle.registry import dataset as datasets
 from forecastle.registry.bundle import FOLDER, digest_of_files
-from forecastle.registry.declaration import ModelType, PeopleModel, resolve
+from forecastle.registry.declaration import ModelType, Trainer, resolve
 from forecastle.registry.examples import make_examples
 from forecastle.registry.figures import residual_figure
 from forecastle.registry.promotions import STAGING
@@ -95,7 +95,7 @@ def train(database: Database, objects: Objects, asked: TrainingRequest, on_progr
         _log_dataset(version, found.unknown_when)
         on_progress(f"dataset {version.name} version {version.version}: {version.rows:,} rows")
         rows = datasets.load_version(objects, version).rows
-        examples = make_examples(rows, resolve(asked.model_type.trainer))
+        examples = make_examples(rows, resolve(asked.model_type.scorer))
         fitted = fit(asked.model_type, examples, DatasetInfo(version.digest, version.time_basis), on_progress)
         on_progress("recording in MLflow")
         with database.transaction() as connection:
@@ -204,15 +204,15 @@ def _summary(fitted: Fitted) -> str:
 
 
 def _register(asked: TrainingRequest, fitted: Fitted, version: DatasetVersion, run_id: str) -> Version:
-    people: PeopleModel = resolve(asked.model_type.people)
-    example = people.example_table(fitted.held_back[:2])
+    trainer: Trainer = resolve(asked.model_type.trainer)
+    example = trainer.example_table(fitted.held_back[:2])
     logged = mlflow.sklearn.log_model(
         fitted.estimator,
         name="model",
         signature=infer_signature(example, fitted.estimator.predict(example)),
         input_example=example,
         pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _PACKAGES],
-        skops_trusted_types=list(people.trusted_types),
+        skops_trusted_types=list(trainer.trusted_types),
     )
     tags = {
         "model_type": asked.model_type.name,

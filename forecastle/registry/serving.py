@@ -38,7 +38,7 @@ class ServingVersion:
 
 def load_serving(objects: Objects, model_type: ModelType, step: LedgerStep) -> ServingVersion:
     """Load what a ledger step approved. Raises IntegrityError where a file is not the one that was approved."""
-    files = approved_files(objects, step)
+    files = approved_files(objects, step.promotion)
     bundle_files = {
         name.removeprefix(f"{FOLDER}/"): content for name, content in files.items() if name.startswith(f"{FOLDER}/")
     }

@@ -23,7 +23,7 @@ from forecastle.monitoring.coverage import Coverage, coverage
 from forecastle.monitoring.skill import SkillTable, choose_methods
 from forecastle.registry.baselines import BASELINES
 from forecastle.registry.bundle import Bundle, Manifest, digest_of_features, load_bundle
-from forecastle.registry.declaration import Estimator, FastForm, ModelType, Settled, Trainer, resolve
+from forecastle.registry.declaration import Estimator, FastForm, ModelType, Scorer, Settled, Trainer, resolve
 from forecastle.registry.examples import Example, Examples
 from forecastle.registry.predictor import Prediction, Predictor
 
@@ -82,17 +82,16 @@ def fit(
     if len(examples) < model_type.least_rows:
         raise NotEnoughDataError(model_type.name, len(examples), model_type.least_rows)
     dataset = dataset or DatasetInfo()
-    trainer: Trainer = resolve(model_type.trainer)
+    parts = _Parts.of(model_type)
     cut = examples.cut_at(1 - HELD_BACK_SHARE)
     earlier, held_back = examples.known_by(cut), examples.asked_between(cut, math.inf)
     if not len(earlier):
         raise NotEnoughDataError(f"{model_type.name}: outcomes known in time", 0, model_type.least_rows)
-    candidate = trainer.candidates[0]
-    skill, thresholds = _choose(model_type, trainer, candidate, earlier, on_progress)
-    on_progress(f"fitting {candidate} on {len(earlier):,} rows")
-    estimator = trainer.fit(candidate, [e.features for e in earlier], [e.target for e in earlier])
+    skill, thresholds = _choose(parts, earlier, on_progress)
+    on_progress(f"fitting {parts.candidate} on {len(earlier):,} rows")
+    estimator = parts.fit(earlier)
     manifest = Manifest(
-        model_type.name, candidate, digest_of_features(model_type), dataset.digest, dataset.time_basis, cut,
+        model_type.name, parts.candidate, digest_of_features(model_type), dataset.digest, dataset.time_basis, cut,
         len(earlier), model_type.coverage_target,
     )  # fmt: skip
     made = Bundle(manifest, estimator.fast_form(), skill, thresholds)
@@ -102,7 +101,7 @@ def fit(
     predictor = Predictor.of(model_type, bundle)
     rows = [e for e in held_back if e.outcomes.count]  # where nothing is known there is no baseline to compare with
     answers = [predictor.predict_extracted(e.cluster, e.features, e.outcomes) for e in rows]
-    losses = _losses(model_type, trainer, bundle.model, rows, answers)
+    losses = _losses(parts, bundle.model, rows, answers)
     clusters = np.array([e.cluster for e in rows], dtype=str)
     everything = np.ones(len(rows), dtype=bool)
     return Fitted(
@@ -115,44 +114,62 @@ def fit(
     )
 
 
-def _choose(
-    model_type: ModelType, trainer: Trainer, candidate: str, earlier: Examples, on_progress: Progress
-) -> tuple[SkillTable, dict[str, Thresholds]]:
+@dataclass(frozen=True)
+class _Parts:
+    """The parts of a model type that a training works with."""
+
+    model_type: ModelType
+    scorer: Scorer
+    trainer: Trainer
+    candidate: str
+
+    @classmethod
+    def of(cls, model_type: ModelType) -> _Parts:
+        trainer: Trainer = resolve(model_type.trainer)
+        return cls(model_type, resolve(model_type.scorer), trainer, trainer.candidates[0])
+
+    @property
+    def methods(self) -> list[str]:
+        return [*self.model_type.baselines, self.candidate]
+
+    def fit(self, examples: Examples) -> Estimator:
+        return self.trainer.fit(self.candidate, [e.features for e in examples], [e.target for e in examples])
+
+    def settle(self, method: str, form: FastForm, example: Example) -> Settled:
+        estimate = BASELINES[method](example.outcomes) if method in BASELINES else form.estimate(example.features)
+        return self.scorer.settle(method, estimate, example.features, example.outcomes)
+
+
+def _choose(parts: _Parts, earlier: Examples, on_progress: Progress) -> tuple[SkillTable, dict[str, Thresholds]]:
     """Walk forward through the earlier rows; choose on what the folds' models had not seen."""
-    methods = [*model_type.baselines, candidate]
     rows: list[Example] = []
-    settled: dict[str, list[Settled]] = {method: [] for method in methods}
-    for learned, asked in _folds(model_type, earlier):
-        on_progress(f"walking forward: {learned:,} rows learned, {len(asked):,} asked")
-        known = earlier.known_by(asked[0].asked_at)
-        form = trainer.fit(candidate, [e.features for e in known], [e.target for e in known]).fast_form()
+    settled: dict[str, list[Settled]] = {method: [] for method in parts.methods}
+    for known, asked in _folds(parts.model_type, earlier):
+        on_progress(f"walking forward: {len(known):,} rows learned, {len(asked):,} asked")
+        form = parts.fit(known).fast_form()
         for example in asked:
             if example.outcomes.count >= FEWEST_KNOWN:
                 rows.append(example)
-                for method in methods:
-                    settled[method].append(_settle(trainer, method, form, example))
+                for method in parts.methods:
+                    settled[method].append(parts.settle(method, form, example))
     targets = np.array([example.target for example in rows])
     clusters = np.array([example.cluster for example in rows], dtype=str)
-    losses = {m: np.abs(np.array([s.value for s in settled[m]], dtype=float) - targets) for m in methods}
-    skill = choose_methods(losses, clusters, {**model_type.baselines, candidate: UNPROVEN})
+    losses = {m: np.abs(np.array([s.value for s in settled[m]], dtype=float) - targets) for m in parts.methods}
+    skill = choose_methods(losses, clusters, {**parts.model_type.baselines, parts.candidate: UNPROVEN})
     thresholds = {
-        method: calibrate(_scores(rows, settled[method]), model_type.coverage_target)
-        for method in {skill.default, candidate, *skill.by_cluster.values()}
+        method: calibrate(_scores(rows, settled[method]), parts.model_type.coverage_target)
+        for method in {skill.default, parts.candidate, *skill.by_cluster.values()}
     }
     return skill, thresholds
 
 
-def _folds(model_type: ModelType, earlier: Examples) -> Iterator[tuple[int, Examples]]:
+def _folds(model_type: ModelType, earlier: Examples) -> Iterator[tuple[Examples, Examples]]:
+    """What was known at each start, and what was asked from there to the next."""
     for start, end in pairwise((*FOLD_STARTS, 1.0)):
         first, last = earlier.cut_at(start), earlier.cut_at(end)
-        learned, asked = len(earlier.known_by(first)), earlier.asked_between(first, last)
-        if learned >= model_type.least_rows and len(asked):
-            yield learned, asked
-
-
-def _settle(trainer: Trainer, method: str, form: FastForm, example: Example) -> Settled:
-    estimate = BASELINES[method](example.outcomes) if method in BASELINES else form.estimate(example.features)
-    return trainer.settle(method, estimate, example.features, example.outcomes)
+        known, asked = earlier.known_by(first), earlier.asked_between(first, last)
+        if len(known) >= model_type.least_rows and len(asked):
+            yield known, asked
 
 
 def _scores(rows: Sequence[Example], settled: Sequence[Settled]) -> dict[str, list[float]]:
@@ -174,19 +191,13 @@ def _check_parity(estimator: Estimator, form: FastForm, held_back: Examples) -> 
             )
 
 
-def _losses(
-    model_type: ModelType,
-    trainer: Trainer,
-    form: FastForm,
-    rows: Sequence[Example],
-    answers: Sequence[Prediction],
-) -> dict[str, Floats]:
+def _losses(parts: _Parts, form: FastForm, rows: Sequence[Example], answers: Sequence[Prediction]) -> dict[str, Floats]:
     """Absolute errors on identical rows: what is served, each baseline as it stands, the candidate alone."""
     targets = np.array([e.target for e in rows], dtype=float)
     values: dict[str, list[float]] = {
         SERVED: [answer.settled.value for answer in answers],
-        **{name: [BASELINES[name](e.outcomes) for e in rows] for name in model_type.baselines},
-        **{name: [_settle(trainer, name, form, e).value for e in rows] for name in trainer.candidates},
+        **{name: [BASELINES[name](e.outcomes) for e in rows] for name in parts.model_type.baselines},
+        parts.candidate: [parts.settle(parts.candidate, form, e).value for e in rows],
     }
     return {name: np.abs(np.array(found, dtype=float) - targets) for name, found in values.items()}
 

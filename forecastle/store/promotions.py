@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, LiteralString
 from uuid import UUID
 
+from psycopg import Error
 from psycopg.types.json import Jsonb
 
 from forecastle.store.database import Connection
@@ -61,9 +63,20 @@ class LedgerStep:
     promotion: Promotion
 
 
-def lock_model(connection: Connection, model_name: str) -> None:
-    """Hold off every other promotion of this registered model until the transaction ends."""
-    connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (model_name,))
+@contextmanager
+def locked(connection: Connection, model_name: str) -> Iterator[None]:
+    """Hold off every other promotion of this registered model, over any number of transactions.
+
+    The lock is the connection's: it goes with a process that is killed.
+    """
+    connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", (model_name,))
+    try:
+        yield
+    finally:
+        with suppress(Error):  # a broken connection holds no lock
+            connection.rollback()
+            connection.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", (model_name,))
+            connection.commit()
 
 
 def add_step(connection: Connection, promotion: Promotion, outcome: Outcome) -> None:

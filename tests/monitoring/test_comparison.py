@@ -67,7 +67,6 @@ def test_equal_methods_are_called_worse_in_one_of_twenty_trials() -> None:
     assert 0.035 < alarms / trials < 0.065  # three standard errors around 5 %
 
 
-@pytest.mark.xfail(strict=True, reason="losses of a reference that makes no error are taken as no evidence")
 def test_errors_where_the_reference_makes_none_are_worse() -> None:
     candidate = losses(3) + 0.1
     assert compare_over_time(candidate, np.zeros(len(candidate))).p_worse < 0.001

@@ -27,7 +27,7 @@ from projects import EXPECTATIONS, FAMILIES, ROOT, discover, get_model_type
 
 TESTS = Path(__file__).parent
 HEAVY = ("sklearn", "pandas", "scipy", "mlflow", "great_expectations", "flask", "psycopg", "pyarrow")
-DOTTED = ("request", "answer", "answer_many", "trainer", "people")
+DOTTED = ("request", "answer", "answer_many", "scorer", "trainer")
 
 every_model_type = pytest.mark.parametrize("model_type", [pytest.param(m, id=n) for n, m in discover().items()])
 
@@ -45,7 +45,7 @@ def problems_of(model_type: ModelType) -> list[str]:
         "name is family.folder": lambda: (folder / "__init__.py").is_file() and folder.parent.name == model_type.family,
         "dotted names resolve": lambda: all(resolve(getattr(model_type, name)) is not None for name in DOTTED),
         "feature modules import": lambda: all(import_module(name) for name in model_type.feature_modules),
-        "feature code is digested": lambda: model_type.trainer.partition(":")[0] in model_type.feature_modules,
+        "feature code is digested": lambda: model_type.scorer.partition(":")[0] in model_type.feature_modules,
         "README.md is there": lambda: bool((folder / "README.md").read_text().strip()),
         "example request is valid": lambda: bool(model_type.request_type().model_validate(_example(folder)["request"])),
         "example answer is valid": lambda: bool(model_type.answer_type().model_validate(_example(folder)["answer"])),
@@ -113,7 +113,7 @@ def test_no_two_model_types_have_the_same_route() -> None:
         ({"name": "delivery.elsewhere"}, "name is family.folder"),
         ({"family": "reliability"}, "name is family.folder"),
         ({"answer_many": "projects.delivery.story_points.answer:nothing"}, "dotted names resolve"),
-        ({"people": "projects.delivery.nowhere:PEOPLE"}, "dotted names resolve"),
+        ({"trainer": "projects.delivery.nowhere:TRAINER"}, "dotted names resolve"),
         ({"feature_modules": ("projects.delivery.nowhere",)}, "feature modules import"),
         ({"feature_modules": ()}, "feature code is digested"),
         ({"request": "projects.delivery.story_points.answer:Interval"}, "example request is valid"),
@@ -153,7 +153,7 @@ def test_what_answers_imports_nothing_that_only_training_needs() -> None:
     code = (
         "import sys, projects\n"
         "from forecastle.registry.declaration import resolve\n"
-        "for m in projects.discover().values(): resolve(m.answer_many), resolve(m.trainer)\n"
+        "for m in projects.discover().values(): resolve(m.answer_many), resolve(m.scorer)\n"
         "print(*sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -169,21 +169,21 @@ def _issues(model_type: ModelType) -> list[IssueRecord]:
 
 @every_model_type
 def test_a_trainer_fits_exports_and_settles_generated_data(model_type: ModelType) -> None:
-    trainer = resolve(model_type.trainer)
-    examples = list(make_examples(rows_of_issues(model_type, _issues(model_type)).rows, trainer))
+    scorer, trainer = resolve(model_type.scorer), resolve(model_type.trainer)
+    examples = list(make_examples(rows_of_issues(model_type, _issues(model_type)).rows, scorer))
     features, targets = [e.features for e in examples], [e.target for e in examples]
     assert trainer.candidates
     for candidate in trainer.candidates:
         estimator = trainer.fit(candidate, features, targets)
-        form = trainer.load(json.loads(json.dumps(estimator.fast_form().as_json(), allow_nan=False)))
+        form = scorer.load(json.loads(json.dumps(estimator.fast_form().as_json(), allow_nan=False)))
         expected = [float(value) for value in estimator.predict(features)]
         assert [form.estimate(each) for each in features] == pytest.approx(expected, rel=1e-9)
         for example, estimate in zip(examples[::5], expected[::5], strict=True):
-            assert_settled(trainer.settle(candidate, estimate, example.features, example.outcomes), example.target)
+            assert_settled(scorer.settle(candidate, estimate, example.features, example.outcomes), example.target)
     for name in model_type.baselines:
         for example in (e for e in examples[::5] if e.outcomes.count):
             estimate = BASELINES[name](example.outcomes)
-            assert_settled(trainer.settle(name, estimate, example.features, example.outcomes), example.target)
+            assert_settled(scorer.settle(name, estimate, example.features, example.outcomes), example.target)
 
 
 def assert_settled(settled: Any, truth: float) -> None:
@@ -196,15 +196,15 @@ def assert_settled(settled: Any, truth: float) -> None:
 
 
 @every_model_type
-def test_a_trainer_extracts_from_a_request_of_which_nothing_is_known(model_type: ModelType) -> None:
+def test_a_scorer_extracts_from_a_request_of_which_nothing_is_known(model_type: ModelType) -> None:
     request = model_type.request_type().model_validate(_example(folder_of(model_type))["request"])
-    trainer = resolve(model_type.trainer)
-    first, second = (trainer.extract(request.model_dump(), "new", NONE_KNOWN) for _ in range(2))
+    scorer = resolve(model_type.scorer)
+    first, second = (scorer.extract(request.model_dump(), "new", NONE_KNOWN) for _ in range(2))
     assert first == second
 
 
 @every_model_type
 def test_the_model_for_people_names_classes_that_exist(model_type: ModelType) -> None:
-    for dotted in resolve(model_type.people).trusted_types:
+    for dotted in resolve(model_type.trainer).trusted_types:
         module, _, name = dotted.rpartition(".")
         assert isinstance(getattr(import_module(module), name), type)

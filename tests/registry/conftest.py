@@ -29,7 +29,7 @@ def model_type() -> ModelType:
 def examples(model_type: ModelType) -> Examples:
     """Synthetic examples of three projects; frozen, so that tests may share them."""
     issues = generate_issues(Portfolio(projects=3, issues=120))
-    return make_examples(rows_of_issues(model_type, issues).rows, resolve(model_type.trainer))
+    return make_examples(rows_of_issues(model_type, issues).rows, resolve(model_type.scorer))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from forecastle.generator.issues import Portfolio, generate_issues
 from forecastle.records.issues import IssueChange, IssueRecord
 from forecastle.records.outcomes import Outcomes
 from forecastle.registry.dataset import read_rows, rows_of_issues
-from forecastle.registry.declaration import ModelType, Trainer, resolve
+from forecastle.registry.declaration import ModelType, Scorer, resolve
 from forecastle.registry.evaluation import evaluate
 from forecastle.registry.examples import Examples, Row, make_examples
 from forecastle.registry.training import HELD_BACK_SHARE, fit
@@ -69,7 +69,7 @@ def undated_issues(drawn: Sequence[tuple[str, float]]) -> list[IssueRecord]:
 
 
 def examples_of(rows: Sequence[Row]) -> Mapping[str, Any]:
-    return {example.key: example for example in make_examples(rows, resolve(STORY_POINTS.trainer))}
+    return {example.key: example for example in make_examples(rows, resolve(STORY_POINTS.scorer))}
 
 
 def seen(example: Any) -> tuple[Any, ...]:
@@ -142,7 +142,7 @@ def test_in_mixed_data_a_dated_outcome_is_known_no_earlier_than_it_was(
 @given(dated)
 def test_a_version_learns_only_from_what_was_known_at_its_cut(drawn: list[tuple[str, int, int, float]]) -> None:
     rows = rows_of_issues(STORY_POINTS, dated_issues(drawn)).rows
-    examples = make_examples(rows, resolve(STORY_POINTS.trainer))
+    examples = make_examples(rows, resolve(STORY_POINTS.scorer))
     cut = examples.cut_at(1 - HELD_BACK_SHARE)
     assert all(example.asked_at < cut and example.known_at <= cut for example in examples.known_by(cut))
     assert all(example.asked_at >= cut for example in examples.asked_between(cut, float("inf")))
@@ -188,10 +188,10 @@ def test_altered_later_targets_change_no_earlier_answer_of_a_walk(
     assert answers != first  # the alteration does reach the answers after it
 
 
-def test_a_trainer_is_handed_the_request_the_cluster_and_known_outcomes_alone(
+def test_a_scorer_is_handed_the_request_the_cluster_and_known_outcomes_alone(
     model_type: ModelType, planted: Callable[..., str]
 ) -> None:
-    assert list(inspect.signature(Trainer.extract).parameters) == ["self", "request", "cluster", "outcomes"]
+    assert list(inspect.signature(Scorer.extract).parameters) == ["self", "request", "cluster", "outcomes"]
     handed: list[tuple[Mapping[str, Any], str, Outcomes]] = []
 
     class Curious:

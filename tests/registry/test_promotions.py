@@ -53,7 +53,7 @@ def test_a_promotion_writes_intent_and_confirmation_with_the_digest_of_every_fil
         name: (digest_of(content), len(content)) for name, content in files.items()
     }
     assert moved.provenance["run_id"] == "run1"
-    assert approved_files(objects, step) == files
+    assert approved_files(objects, step.promotion) == files
     assert aliases.aliases == {(MODEL, "production"): 1}
 
 
@@ -194,7 +194,7 @@ def test_a_changed_object_is_an_integrity_error_that_names_the_file(
     step = promoter.promote(MODEL, 1, reviewer, "first")
     objects.put(step.promotion.files[0].object_name, b"something else")
     with pytest.raises(IntegrityError, match=r"version 1: bundle/model\.json was changed after its approval"):
-        approved_files(objects, step)
+        approved_files(objects, step.promotion)
 
 
 def test_a_lost_object_is_an_integrity_error(
@@ -202,7 +202,7 @@ def test_a_lost_object_is_an_integrity_error(
 ) -> None:
     step = promoter.promote(MODEL, 1, reviewer, "first")
     with pytest.raises(IntegrityError, match="is missing"):
-        approved_files(Objects(tmp_path_factory.mktemp("elsewhere")), step)
+        approved_files(Objects(tmp_path_factory.mktemp("elsewhere")), step.promotion)
 
 
 def test_promoting_anew_mends_a_changed_object(promoter: Promoter, objects: Objects, reviewer: Principal) -> None:
@@ -210,7 +210,7 @@ def test_promoting_anew_mends_a_changed_object(promoter: Promoter, objects: Obje
     objects.put(first.promotion.files[0].object_name, b"something else")
     promoter.promote(MODEL, 2, reviewer, "meanwhile")
     anew = promoter.promote(MODEL, 1, reviewer, "anew")
-    assert approved_files(objects, anew) == {"bundle/model.json": b"1"}
+    assert approved_files(objects, anew.promotion) == {"bundle/model.json": b"1"}
 
 
 @pytest.mark.parametrize(

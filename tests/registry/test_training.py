@@ -29,7 +29,7 @@ def test_too_few_rows_say_how_many_are_missing(model_type: ModelType, examples: 
 
 def test_the_least_rows_are_enough(model_type: ModelType) -> None:
     rows = rows_of_issues(model_type, generate_issues(Portfolio(projects=1, issues=model_type.least_rows))).rows
-    found = fit(model_type, make_examples(rows, resolve(model_type.trainer)))
+    found = fit(model_type, make_examples(rows, resolve(model_type.scorer)))
     assert found.bundle.skill.default == next(iter(model_type.baselines))  # too little evidence for a model
     assert all(math.isfinite(answer.low) and math.isfinite(answer.high) for answer in found.answers)
 
@@ -42,7 +42,7 @@ def test_rows_whose_outcomes_all_became_known_too_late_teach_nothing(model_type:
 @pytest.mark.parametrize("noise", [0.2, 0.5])
 def test_intervals_hold_as_many_outcomes_as_promised(model_type: ModelType, noise: float) -> None:
     rows = rows_of_issues(model_type, generate_issues(Portfolio(projects=6, issues=500, noise=noise))).rows
-    found = fit(model_type, make_examples(rows, resolve(model_type.trainer))).overall
+    found = fit(model_type, make_examples(rows, resolve(model_type.scorer))).overall
     assert found.rows == 450
     assert found.coverage.low <= model_type.coverage_target + 0.03
     assert found.coverage.high >= model_type.coverage_target - 0.03
@@ -61,7 +61,7 @@ def test_a_baseline_answers_where_words_say_nothing(model_type: ModelType) -> No
         replace(issue, title="Do it", description="", issue_type=None)
         for issue in generate_issues(Portfolio(projects=2, issues=200))
     ]
-    found = fit(model_type, make_examples(rows_of_issues(model_type, issues).rows, resolve(model_type.trainer)))
+    found = fit(model_type, make_examples(rows_of_issues(model_type, issues).rows, resolve(model_type.scorer)))
     best = min(value for name, value in found.overall.methods.items() if name in model_type.baselines)
     assert found.overall.served <= 1.15 * best
 
@@ -103,16 +103,15 @@ def test_the_manifest_names_the_dataset(model_type: ModelType, examples: Example
 def test_a_fast_form_that_answers_something_else_fails_the_training(
     model_type: ModelType, examples: Examples, planted: Callable[..., str]
 ) -> None:
-    honest = resolve(model_type.trainer)
+    honest = resolve(model_type.scorer)
 
     class Liar:
-        candidates = honest.candidates
-        extract, fit, settle = (staticmethod(getattr(honest, name)) for name in ("extract", "fit", "settle"))
+        extract, settle = (staticmethod(getattr(honest, name)) for name in ("extract", "settle"))
 
         def load(self, form: Mapping[str, Any]) -> Any:
             return honest.load({**form, "intercept": form["intercept"] + 1e-6})
 
-    lying = replace(model_type, trainer=f"{planted(TRAINER=Liar())}:TRAINER")
+    lying = replace(model_type, scorer=f"{planted(SCORER=Liar())}:SCORER")
     with pytest.raises(TrainingError, match="the fast form answers"):
         fit(lying, examples)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from forecastle.errors import ForecastleError, NotFoundError
 from forecastle.records.outcomes import ROLLING, Outcomes
-from forecastle.registry.answering import Answered, Context
+from forecastle.registry.answering import Answered, Context, Text
 from forecastle.registry.predictor import Prediction
 from projects.delivery.story_points.model import CANDIDATE
 from projects.delivery.story_points.rules import Recommendation
@@ -18,10 +18,12 @@ from projects.delivery.story_points.rules import Recommendation
 class StoryPointsRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
-    title: Annotated[str, Field(min_length=1, max_length=1_000, description="Title of the issue")]
-    description: Annotated[str, Field(default="", max_length=1_000_000, description="What is to be done")]
-    issue_type: Annotated[str | None, Field(default=None, max_length=1_000, description="Type as the tracker names it")]
-    project_id: Annotated[str, Field(min_length=1, max_length=255, description="Id or key of the project")]
+    title: Annotated[Text, Field(min_length=1, max_length=1_000, description="Title of the issue")]
+    description: Annotated[Text, Field(default="", max_length=1_000_000, description="What is to be done")]
+    issue_type: Annotated[
+        Text | None, Field(default=None, max_length=1_000, description="Type as the tracker names it")
+    ]
+    project_id: Annotated[Text, Field(min_length=1, max_length=255, description="Id or key of the project")]
 
 
 class Interval(BaseModel):

@@ -20,7 +20,6 @@ from projects.delivery.story_points.rules import Recommendation, recommend_middl
 LEAST_DOCUMENTS = 3
 MOST_WORDS = 5_000
 NUMBER_WEIGHT = 0.2  # standard deviation of a dense number beside text vectors of length 1
-ALPHA = 10.0
 CANDIDATE = "linear_text"
 
 
@@ -148,21 +147,11 @@ def from_points(points: float, levels: LogLevels) -> float:
     return (log(points) - levels.centre) / levels.spread
 
 
-class StoryPointsTrainer:
-    """What the training run, the evaluation and the façade ask of this model type."""
-
-    candidates = (CANDIDATE,)
+class StoryPointsScorer:
+    """What training, evaluation and the façade ask alike."""
 
     def extract(self, request: Mapping[str, Any], cluster: str, outcomes: Outcomes) -> IssueNumbers:
         return extract(request, cluster, outcomes)
-
-    def fit(self, candidate: str, issues: Sequence[IssueNumbers], targets: Sequence[float]) -> Any:
-        """A fitted scikit-learn estimator whose `fast_form()` answers the same in plain Python."""
-        from projects.delivery.story_points.people import (
-            LinearTextRegressor,
-        )  # scikit-learn: only for training
-
-        return LinearTextRegressor(alpha=ALPHA).fit(issues, targets)
 
     def load(self, form: Mapping[str, Any]) -> LinearPoints:
         return LinearPoints.from_json(form)
@@ -172,4 +161,4 @@ class StoryPointsTrainer:
         return choose(estimate, outcomes, issue.levels.spread)
 
 
-TRAINER = StoryPointsTrainer()
+SCORER = StoryPointsScorer()

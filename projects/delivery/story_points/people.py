@@ -14,6 +14,7 @@ from sklearn.linear_model import Ridge
 from forecastle.records.outcomes import RECENT, Outcomes
 from forecastle.registry.examples import Example
 from projects.delivery.story_points.model import (
+    CANDIDATE,
     IssueNumbers,
     LinearPoints,
     NamedNumbers,
@@ -22,13 +23,14 @@ from projects.delivery.story_points.model import (
     to_points,
 )
 
+ALPHA = 10.0
 COLUMNS = ("project", "title", "description", "known_points")
 
 
 class LinearTextRegressor(RegressorMixin, BaseEstimator):
     """Ridge regression on named numbers; learns from issues, predicts points for issues or a table of COLUMNS."""
 
-    def __init__(self, alpha: float = 10.0) -> None:
+    def __init__(self, alpha: float = ALPHA) -> None:
         self.alpha = alpha
 
     def fit(self, issues: Sequence[IssueNumbers], targets: Sequence[float]) -> LinearTextRegressor:
@@ -73,12 +75,18 @@ def _issues_of(table: pd.DataFrame) -> Iterable[IssueNumbers]:
         yield extract({"title": title, "description": description}, project, outcomes)
 
 
-class StoryPointsPeople:
+class StoryPointsTrainer:
+    """Fits the candidate, and tells MLflow what it needs to know of the estimator."""
+
+    candidates = (CANDIDATE,)
     trusted_types = (
         "forecastle.features.text.TfidfDictionary",
         "projects.delivery.story_points.model.NamedNumbers",
         "projects.delivery.story_points.people.LinearTextRegressor",
     )
+
+    def fit(self, candidate: str, features: Sequence[IssueNumbers], targets: Sequence[float]) -> LinearTextRegressor:
+        return LinearTextRegressor(alpha=ALPHA).fit(features, targets)
 
     def example_table(self, examples: Sequence[Example]) -> pd.DataFrame:
         rows = [
@@ -87,4 +95,4 @@ class StoryPointsPeople:
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-PEOPLE = StoryPointsPeople()
+TRAINER = StoryPointsTrainer()

@@ -22,8 +22,8 @@ from forecastle.registry.predictor import Predictor
 from forecastle.registry.training import Fitted, fit
 from projects import get_model_type
 from projects.delivery.story_points.answer import StoryPointsAnswer, StoryPointsRequest, answer_many
-from projects.delivery.story_points.model import CANDIDATE, TRAINER, LinearPoints, extract, from_points, to_points
-from projects.delivery.story_points.people import COLUMNS, PEOPLE
+from projects.delivery.story_points.model import CANDIDATE, SCORER, LinearPoints, extract, from_points, to_points
+from projects.delivery.story_points.people import COLUMNS, TRAINER
 from projects.delivery.story_points.rules import (
     CUSTOMARY,
     FEW,
@@ -135,7 +135,7 @@ def test_points_and_deviations_are_each_others_inverse(value: float, found: Outc
 @pytest.fixture(scope="module")
 def examples() -> Any:
     issues = generate_issues(Portfolio(projects=3, issues=120))
-    return make_examples(rows_of_issues(MODEL_TYPE, issues).rows, TRAINER)
+    return make_examples(rows_of_issues(MODEL_TYPE, issues).rows, SCORER)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_the_fast_form_comes_back_from_json(estimator: Any, examples: Any) -> No
 
 def test_a_table_is_predicted_like_its_issues(estimator: Any, examples: Any) -> None:
     chosen: list[Example] = list(examples)[::7]
-    table = PEOPLE.example_table(chosen)
+    table = TRAINER.example_table(chosen)
     assert tuple(table.columns) == COLUMNS
     expected = list(estimator.predict([example.features for example in chosen]))
     assert list(estimator.predict(table)) == pytest.approx(expected, rel=1e-9)
