@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from flask import Flask, jsonify
+from flask.json.provider import DefaultJSONProvider
 from flask_openapi3 import Info, OpenAPI
 from flask_openapi3.models.security_scheme import SecurityScheme
 
@@ -36,6 +37,16 @@ def create_application(settings: Settings | None = None) -> Flask:
     return application
 
 
+class _Json(DefaultJSONProvider):
+    sort_keys = False  # an answer reads in the order it was written
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        try:
+            return super().loads(s, **kwargs)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
 def build(database: Database, models: ServingModels) -> Flask:
     """The application over these parts."""
     app = OpenAPI(
@@ -48,14 +59,14 @@ def build(database: Database, models: ServingModels) -> Flask:
         doc_prefix="/docs",
     )
     app.config["MAX_CONTENT_LENGTH"] = MOST_BODY_BYTES
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # an answer reads in the order it was written
+    app.json = _Json(app)
     problems.register(app)
     authentication.register(app, authentication.Keys(database))
     app.register_api(
         predictions_blueprint(projects.discover(), Answerer(database, models), database, _PROBLEM_RESPONSES)
     )
 
-    @app.get("/health/live", summary="Whether the process answers", responses={200: None})
+    @app.get("/health/live", summary="Whether the process answers", responses={200: None, 400: _PROBLEM_RESPONSES[400]})
     def live() -> Any:
         return jsonify({"status": "alive"})
 
@@ -73,6 +84,7 @@ _PROBLEM_RESPONSES: dict[Any, Any] = {
         (401, "No API key, or one that is not known"),
         (403, "The role does not permit it"),
         (404, "It does not exist"),
+        (413, "The body is too large"),
         (503, "Nothing serves, or a server is away"),
     )
 }

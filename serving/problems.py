@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Flask, Response
 from pydantic import BaseModel, Field, ValidationError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from forecastle import errors
 
@@ -48,11 +48,15 @@ def response_of(problem: Problem) -> Response:
 def validation_problem(error: ValidationError) -> Response:
     """400 with a pointer to every field; values are never repeated."""
     found = [
-        FieldProblem(pointer="".join(f"/{part}" for part in item["loc"]), detail=_detail(item))
+        FieldProblem(pointer="".join(f"/{_escaped(part)}" for part in item["loc"]), detail=_detail(item))
         for item in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     detail = f"{len(found)} field{'s' if len(found) != 1 else ''} of the request cannot be used"
     return response_of(Problem(title="Invalid request", status=400, code="invalid_input", detail=detail, errors=found))
+
+
+def _escaped(part: Any) -> str:
+    return str(part).replace("~", "~0").replace("/", "~1")  # RFC 6901
 
 
 def _detail(item: Any) -> str:
@@ -79,7 +83,10 @@ def handle_http_exception(error: HTTPException) -> Response:
     found = Problem(
         title=_title(status), status=status, code=code.get(status, "http"), detail=_DETAILS.get(status, _title(status))
     )
-    return response_of(found)
+    response = response_of(found)
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(error.valid_methods or ())
+    return response
 
 
 def handle_unexpected(error: Exception) -> Response:

@@ -20,6 +20,8 @@ Result = TypeVar("Result")
 
 CONNECT_TIMEOUT_SECONDS = 5
 POOL_TIMEOUT_SECONDS = 3.0
+RECONNECT_SECONDS = 2.0
+"""How long the pool tries by itself; by default its pauses double for five minutes, while the server may be back."""
 
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # its warnings repeat what ServerError says once
 
@@ -59,7 +61,9 @@ class Database:
             self._pool.open()
             with self._pool.connection() as connection:
                 yield connection
-        except (psycopg.OperationalError, PoolTimeout) as error:
+        except psycopg.OperationalError as error:
+            if _answered(error):
+                raise
             raise ServerError(f"PostgreSQL did not answer at {self.where}; is it running?") from error
 
     def retrying(self, work: Callable[[Connection], Result]) -> Result:
@@ -95,6 +99,14 @@ class Database:
 
     def close(self) -> None:
         self._pool.close()
+
+
+def _answered(error: psycopg.OperationalError) -> bool:
+    """Whether the server is there and refused: it names a state, other than those of a server that goes away.
+
+    Class 08 is a broken connection, 53 too few resources, 57P a server that shuts down or starts.
+    """
+    return error.sqlstate is not None and not error.sqlstate.startswith(("08", "53", "57P"))
 
 
 def with_database(url: str, name: str) -> str:

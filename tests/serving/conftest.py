@@ -1,0 +1,172 @@
+"""The façade over a real database: synthetic issues, users of every role, and versions without MLflow."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from psycopg import sql
+from werkzeug.test import TestResponse
+
+import projects
+from forecastle.access.principals import Principal, Role, add_user
+from forecastle.errors import NotFoundError
+from forecastle.generator.issues import Portfolio, generate_issues
+from forecastle.registry.bundle import digest_of_features
+from forecastle.registry.dataset import digest_of_rows, rows_of_issues
+from forecastle.registry.declaration import resolve
+from forecastle.registry.examples import make_examples
+from forecastle.registry.promotions import Promoter, VersionFiles
+from forecastle.registry.serving import ServingModels
+from forecastle.registry.training import DatasetInfo, fit
+from forecastle.settings import Settings
+from forecastle.store.database import Database, with_database
+from forecastle.store.issues import import_issues
+from forecastle.store.objects import Objects
+from forecastle.store.promotions import LedgerStep
+from serving.application import build
+
+MODEL_TYPE = projects.get_model_type("delivery.story_points")
+ISSUES = 150
+REVIEWER = Principal("reviewer", Role.REVIEWER)
+
+
+@dataclass
+class Aliases:
+    """Stands in for MLflow: hands out the files of versions and remembers aliases."""
+
+    versions: Mapping[int, VersionFiles]
+    set_to: dict[str, int] = field(default_factory=dict)
+
+    def version_files(self, name: str, version: int) -> VersionFiles:
+        if version not in self.versions:
+            raise NotFoundError("no such version")
+        return self.versions[version]
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        self.set_to[alias] = version
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        self.set_to.pop(alias, None)
+
+
+@dataclass(frozen=True)
+class House:
+    """A façade over a database of its own, and everything that a test asks it with."""
+
+    url: str
+    database: Database
+    objects: Objects
+    models: ServingModels
+    app: Flask
+    keys: Mapping[str, str]
+    versions: Mapping[int, VersionFiles]
+
+    @property
+    def promoter(self) -> Promoter:
+        return Promoter(self.database, self.objects, Aliases(self.versions))
+
+    def promote(self, version: int, name: str = MODEL_TYPE.name) -> LedgerStep:
+        step = self.promoter.promote(name, version, REVIEWER, "tested")
+        self.models.refresh()
+        return step
+
+    def rollback(self) -> LedgerStep:
+        step = self.promoter.rollback(MODEL_TYPE.name, REVIEWER, "tested")
+        self.models.refresh()
+        return step
+
+    def headers(self, role: str = "member") -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.keys[role]}"}
+
+    def ask(self, body: Any = None, role: str = "member", **changed: Any) -> TestResponse:
+        asked = {**question(), **changed} if body is None else body
+        return self.app.test_client().post(MODEL_TYPE.route, json=asked, headers=self.headers(role))
+
+    def get(self, path: str, role: str = "member") -> TestResponse:
+        return self.app.test_client().get(path, headers=self.headers(role))
+
+    def passport(self, prediction_id: str) -> TestResponse:
+        return self.get(f"/api/v1/ml/predictions/{prediction_id}/passport")
+
+    def row(self, statement: str, *values: Any) -> Any:
+        """The first row, read over a connection that has nothing to do with the façade's."""
+        with psycopg.connect(self.url, row_factory=psycopg.rows.dict_row) as connection:
+            return connection.execute(statement, values).fetchone()
+
+    def predictions(self) -> int:
+        return int(self.row("select count(*) as number from predictions")["number"])
+
+
+def question() -> dict[str, Any]:
+    return {"project_id": "DEMO1", "title": "Migrate the cluster in admin", "description": "again", "issue_type": "Bug"}
+
+
+@pytest.fixture(scope="session")
+def versions() -> dict[int, VersionFiles]:
+    """Two versions of story points; the second was trained on more rows."""
+    return {number: _version(number, issues) for number, issues in ((1, 80), (2, ISSUES))}
+
+
+def _version(number: int, issues: int) -> VersionFiles:
+    rows = rows_of_issues(MODEL_TYPE, generate_issues(Portfolio(issues=issues)))
+    digest = digest_of_rows(rows)
+    examples = make_examples(rows.rows, resolve(MODEL_TYPE.scorer))
+    bundle = fit(MODEL_TYPE, examples, DatasetInfo(digest, rows.time_basis)).bundle
+    files = {f"bundle/{name}": content for name, content in bundle.files().items()}
+    provenance = {
+        "run_id": f"run-{number}",
+        "dataset.digest": digest,
+        "git.commit": hashlib.sha1(str(number).encode()).hexdigest(),
+        "feature.digest": digest_of_features(MODEL_TYPE),
+        "trained_by": "tester",
+    }
+    return VersionFiles(number, files, provenance)
+
+
+@pytest.fixture(scope="session")
+def stocked(postgresql: Settings, template: str) -> tuple[str, dict[str, str]]:
+    """Name of a database with issues and one user a role, that others are copied from, and the users' keys."""
+    url, name = postgresql.require_database_url(), "forecastle_stocked"
+    _create(url, name, template)
+    with Database(with_database(url, name)) as database, database.transaction() as connection:
+        import_issues(connection, list(generate_issues(Portfolio(issues=ISSUES))))
+        keys = {role.value: add_user(connection, f"a {role.value}", role) for role in Role}
+    return name, keys
+
+
+@pytest.fixture
+def empty_house(
+    postgresql: Settings, stocked: tuple[str, dict[str, str]], versions: dict[int, VersionFiles], tmp_path: Path
+) -> Iterator[House]:
+    """A façade with issues and users, and nothing in production."""
+    url, name = postgresql.require_database_url(), f"test_{secrets.token_hex(6)}"
+    template, keys = stocked
+    _create(url, name, template)
+    own = with_database(url, name)
+    with Database(own, 4) as database:
+        objects = Objects(tmp_path / "objects")
+        models = ServingModels(database, objects, projects.discover())
+        yield House(own, database, objects, models, build(database, models), keys, versions)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def house(empty_house: House) -> House:
+    """A façade with version 1 in production."""
+    empty_house.promote(1)
+    return replace(empty_house)
+
+
+def _create(url: str, name: str, template: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        statement = sql.SQL("create database {} template {}")
+        connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
