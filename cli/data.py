@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,7 @@ def import_with_progress(database: Any, asked: IssueImport) -> ImportResult:
     """Import with a bar over the bytes read, where somebody is looking."""
     total = sum(path.stat().st_size for path in asked.paths if path.is_file())
     with ExitStack() as showing:
-        bar = showing.enter_context(
-            click.progressbar(length=max(1, total), label="reading", file=click.get_text_stream("stderr"))
-        )
+        bar = showing.enter_context(click.progressbar(length=max(1, total), label="reading", file=sys.stderr))
         seen: dict[Path, int] = {}
 
         def on_read(path: Path, done: int, size: int) -> None:

@@ -20,7 +20,7 @@ from cli.tables import table
 from forecastle.access.principals import Permission
 from forecastle.registry.evaluation import ClusterResult, Evaluation
 from forecastle.settings import Settings
-from forecastle.sources.importing import IssueImport, run_import
+from forecastle.sources.importing import IssueImport, OnError, run_import
 from forecastle.store.database import Database, temporary_database
 from forecastle.store.migrate import migrate
 from forecastle.store.tenants import get_project, list_projects
@@ -57,6 +57,7 @@ def run_training(settings: Settings, model_type: str, project: str) -> str:
 @click.argument("model_type")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @mapping_options
+@click.option("--on-error", type=click.Choice(["reject", "skip"]), default="reject", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def evaluate_model_type(
     model_type: str,
@@ -65,6 +66,7 @@ def evaluate_model_type(
     pairs: tuple[str, ...],
     mapping_file: Path | None,
     project_from_file: bool,
+    on_error: OnError,
     as_json: bool,
 ) -> None:
     """Walk MODEL_TYPE through the files in order of time, as the product would have answered.
@@ -73,7 +75,9 @@ def evaluate_model_type(
     what was known at each moment. Every row after a project's first 50 is scored.
     """
     mapping = mapping_of(preset, pairs, mapping_file)
-    asked = IssueImport(paths, mapping, projects.EXPECTATIONS / "issues.json", project_from_file=project_from_file)
+    asked = IssueImport(
+        paths, mapping, projects.EXPECTATIONS / "issues.json", project_from_file=project_from_file, on_error=on_error
+    )
     found, keys = evaluate_files(model_type, asked)
     click.echo(json.dumps(as_document(found, keys), indent=2) if as_json else as_text(found, keys))
 
@@ -88,11 +92,12 @@ def evaluate_files(model_type: str, asked: IssueImport) -> tuple[Evaluation, dic
     with serving((POSTGRESQL,)) as settings, temporary_database(settings.require_database_url(), name) as url:
         with Database(url) as database:
             migrate(database)
-            run_import(database, asked, on_stage=say)
+            for row in run_import(database, asked, on_stage=say).broken:
+                say(f"left out: {row}")
             with database.transaction() as connection:
                 keys = {str(project.id): project.key for project in list_projects(connection)}
             rows = read_rows(database, declared).rows
-        with click.progressbar(length=len(rows), label="walking", file=click.get_text_stream("stderr")) as bar:
+        with click.progressbar(length=len(rows), label="walking", file=sys.stderr) as bar:
             return evaluate(declared, rows, lambda done, total: bar.update(done - bar.pos)), keys
 
 

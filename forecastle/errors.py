@@ -76,7 +76,9 @@ class InvalidRowsError(InputError):
     def __init__(self, broken: list[BrokenRow], shown: int = 20) -> None:
         self.broken = broken
         rows = len({(row.file, row.line) for row in broken})
-        lines = [f"{rows} rows break rules of the expectation suite; nothing was imported"]
+        lines = [
+            f"{rows} {'row breaks' if rows == 1 else 'rows break'} rules of the expectation suite; nothing was kept"
+        ]
         lines += [str(row) for row in broken[:shown]]
         if len(broken) > shown:
             lines.append(f"... and {len(broken) - shown} more")

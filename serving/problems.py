@@ -67,7 +67,11 @@ def handle_forecastle_error(error: errors.ForecastleError) -> Response:
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
     if status == 500:
         logger.error("%s", error)
-    response = response_of(Problem(title=_title(status), status=status, code=error.code, detail=str(error)))
+    detail = str(error)
+    if isinstance(error, errors.ServerError):  # its sentence is for operators: it names addresses
+        logger.warning("%s", error)
+        detail = "a server that this answer needs is away; try again in a moment"
+    response = response_of(Problem(title=_title(status), status=status, code=error.code, detail=detail))
     if error.retryable:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if status == 401:
@@ -79,7 +83,7 @@ def handle_http_exception(error: HTTPException) -> Response:
     if error.response is not None:
         return error.response  # type: ignore[return-value]  # a validation problem, made above
     status = error.code or 500
-    code = {400: "invalid_input", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "not_json"}
+    code = {400: "invalid_input", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     found = Problem(
         title=_title(status), status=status, code=code.get(status, "http"), detail=_DETAILS.get(status, _title(status))
     )
@@ -107,11 +111,10 @@ def register(app: Flask) -> None:
 
 
 _DETAILS = {
-    400: "the body is not a JSON object",
+    400: "the body is not a JSON object sent with Content-Type: application/json",
     404: "there is nothing at this address; /docs lists what there is",
     405: "this address does not take this method; /docs lists what it takes",
     413: "the body is too large",
-    415: "send JSON, with the header Content-Type: application/json",
 }
 
 
@@ -124,6 +127,5 @@ def _title(status: int) -> str:
         405: "Method not allowed",
         409: "Conflict",
         413: "Too large",
-        415: "Not JSON",
         503: "Unavailable",
     }.get(status, "Internal error" if status >= 500 else "Refused")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ Result = TypeVar("Result")
 
 CONNECT_TIMEOUT_SECONDS = 5
 POOL_TIMEOUT_SECONDS = 3.0
+FAIL_FAST_SECONDS = 1.0
 RECONNECT_SECONDS = 2.0
 """How long the pool tries by itself; by default its pauses double for five minutes, while the server may be back."""
 
@@ -34,6 +36,7 @@ class Database:
 
     def __init__(self, url: str, size: int = 8) -> None:
         self._url = url
+        self._away_until = 0.0
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
             min_size=1,
@@ -56,7 +59,13 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """One transaction: committed at the end, rolled back on an exception."""
+        """One transaction: committed at the end, rolled back on an exception.
+
+        Once a caller has waited in vain, the others fail at once for a while: a process whose threads all wait
+        for the database would not even say that it is alive.
+        """
+        if time.monotonic() < self._away_until:
+            raise ServerError(f"PostgreSQL did not answer at {self.where}; is it running?") from PoolTimeout()
         try:
             self._pool.open()
             with self._pool.connection() as connection:
@@ -64,6 +73,8 @@ class Database:
         except psycopg.OperationalError as error:
             if _answered(error):
                 raise
+            if isinstance(error, PoolTimeout):
+                self._away_until = time.monotonic() + FAIL_FAST_SECONDS
             raise ServerError(f"PostgreSQL did not answer at {self.where}; is it running?") from error
 
     def retrying(self, work: Callable[[Connection], Result]) -> Result:

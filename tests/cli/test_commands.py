@@ -120,7 +120,7 @@ def test_broken_rows_are_named_by_file_and_line_and_nothing_is_written(
         f"{path}:5: story_points: ",
         f"{path}:2: key: ",
         f"{path}:6: key: ",
-        "nothing was imported",
+        "nothing was kept",
         "--on-error skip",
     )
     assert issues(database) == 0

@@ -112,7 +112,9 @@ def test_every_field_that_is_missing_is_pointed_at(house: Any) -> None:
 )
 def test_a_body_that_is_no_json_object_is_a_problem_400(house: Any, data: bytes, content_type: str | None) -> None:
     problem = assert_problem(post(house, data, content_type))
-    assert problem["errors"] == [{"pointer": "", "detail": "the body is not a JSON object"}]
+    assert problem["errors"] == [
+        {"pointer": "", "detail": "the body is not a JSON object sent with Content-Type: application/json"}
+    ]
     assert house.predictions() == 0
 
 
