@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from cli.data import GENERATED_COLUMNS, import_with_progress, write_issues
-from cli.rooms import FACADE, MLFLOW, POSTGRESQL, Room, opened, say
+from cli.rooms import FACADE, MLFLOW, POSTGRESQL, S3, Room, opened, say
 from cli.servers import show_addresses, wait_for_interrupt
 from cli.tables import table
 from cli.training import run_training
@@ -49,7 +49,7 @@ def demo(once: bool) -> None:
     def stage(message: str) -> None:
         say(f"[{time.monotonic() - started:5.1f} s] {message}")
 
-    with opened((POSTGRESQL,)), opened((POSTGRESQL, MLFLOW, FACADE)) as found:
+    with opened((POSTGRESQL,)), opened((POSTGRESQL, S3, MLFLOW, FACADE)) as found:
         room = _as_demo_user(found)
         stage("generating synthetic issues, validating and importing them")
         _import(room)

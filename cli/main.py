@@ -16,9 +16,10 @@ from forecastle.errors import ForecastleError
     context_settings={"help_option_names": ["-h", "--help"]},
     commands={
         "demo": ("cli.demonstration:demo", "Generate, validate, train, promote, ask the façade."),
-        "up": ("cli.servers:up", "Start PostgreSQL, MLflow and the façade; Ctrl-C stops them."),
+        "up": ("cli.servers:up", "Start all servers; Ctrl-C stops them."),
         "env": ("cli.servers:env", "Print where the servers are, for eval."),
         "migrate": ("cli.servers:migrate_database", "Bring the database up to date."),
+        "storage": ("cli.storage:storage", "Test whether files can be kept in S3."),
         "users": ("cli.users:users", "Add, disable and list users."),
         "generate": ("cli.data:generate", "Write synthetic data."),
         "import": ("cli.data:import_data", "Import files."),

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cli.rooms import MLFLOW, POSTGRESQL, Room, opened
+from cli.rooms import MLFLOW, POSTGRESQL, S3, Room, opened
 from cli.tables import table
 from forecastle.access.principals import Permission
 from forecastle.errors import NotFoundError
@@ -27,7 +27,7 @@ def models() -> None:
 def _registry() -> Iterator[tuple[Room, Any]]:
     from forecastle.registry.tracking import Tracking  # MLflow takes seconds to import
 
-    with opened((POSTGRESQL, MLFLOW)) as room:
+    with opened((POSTGRESQL, S3, MLFLOW)) as room:
         yield room, Tracking(room.settings.require_tracking_uri())
 
 

@@ -16,7 +16,7 @@ from forecastle.store.database import Database
 from forecastle.store.migrate import migrate, missing_migrations
 from forecastle.store.objects import Objects
 
-POSTGRESQL, MLFLOW, FACADE = "postgresql", "mlflow", "facade"
+POSTGRESQL, S3, MLFLOW, FACADE = "postgresql", "s3", "mlflow", "facade"
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,11 @@ class Room:
 
     settings: Settings
     database: Database
-    objects: Objects
+
+    @property
+    def objects(self) -> Objects:
+        """Raises ConfigurationError where S3 was not asked for."""
+        return Objects.of(self.settings)
 
     def principal(self, permission: Permission) -> Principal:
         """Who is at the command line. Raises NotAllowedError, NotAuthenticatedError."""
@@ -55,4 +59,4 @@ def opened(needs: Collection[str] = (POSTGRESQL,)) -> Iterator[Room]:
             migrate(database)
         elif missing_migrations(database):
             raise ConfigurationError("the database lacks migrations of this version: run `forecastle migrate`")
-        yield Room(settings, database, Objects(settings.objects_folder))
+        yield Room(settings, database)

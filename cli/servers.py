@@ -10,23 +10,27 @@ from pathlib import Path
 
 import click
 
-from cli.rooms import FACADE, MLFLOW, POSTGRESQL, opened, say, serving
+from cli.rooms import POSTGRESQL, opened, say, serving
 from forecastle.embedded.servers import EVERYTHING, addresses
 from forecastle.errors import ServerError
 from forecastle.settings import Settings
 from forecastle.store.database import Database
 from forecastle.store.migrate import migrate
 
-ADDRESSES = ("FORECASTLE_HOME", "DATABASE_URL", "MLFLOW_TRACKING_URI", "FORECASTLE_ARTIFACTS", "FORECASTLE_URL")
+ADDRESSES = (
+    *("FORECASTLE_HOME", "DATABASE_URL", "REDIS_URL", "MLFLOW_TRACKING_URI", "FORECASTLE_URL"),
+    *("FORECASTLE_ARTIFACTS", "MLFLOW_S3_ENDPOINT_URL", "AWS_DEFAULT_REGION"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+)
 
 
 @click.command()
 def up() -> None:
-    """Start PostgreSQL, MLflow and the façade; Ctrl-C stops them.
+    """Start PostgreSQL, Valkey, S3, MLflow and the façade; Ctrl-C stops them.
 
     A server that is given by URL (see docs/configuration.md) is used and not started.
     """
-    with opened((POSTGRESQL,)), opened((POSTGRESQL, MLFLOW, FACADE)) as room:
+    with opened((POSTGRESQL,)), opened(EVERYTHING) as room:
         show_addresses(room.settings)
         say('in another terminal: eval "$(forecastle env)". Ctrl-C stops everything.')
         wait_for_interrupt()
@@ -48,9 +52,11 @@ def wait_for_interrupt() -> None:
 def env() -> None:
     """Print the variables with which other programs find the servers that run: eval "$(forecastle env)"."""
     settings = Settings.from_env()
-    found = addresses(settings, EVERYTHING) or addresses(settings)
+    found = addresses(settings)
     if found is None:
         raise ServerError("the servers do not run; start them with `forecastle up` in another terminal")
+    for name in EVERYTHING:  # what runs beside those that most programs need
+        found = addresses(found, (name,)) or found
     variables = {name: value for name, value in found.as_environment().items() if name in ADDRESSES}
     # MLflow starts `python` of an entry point from the path: it has to be this one.
     folder = str(Path(sys.executable).parent)

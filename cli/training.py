@@ -15,7 +15,7 @@ import click
 
 import projects
 from cli.data import mapping_of, mapping_options
-from cli.rooms import MLFLOW, POSTGRESQL, opened, say, serving
+from cli.rooms import MLFLOW, POSTGRESQL, S3, opened, say, serving
 from cli.tables import table
 from forecastle.access.principals import Permission
 from forecastle.registry.evaluation import ClusterResult, Evaluation
@@ -32,7 +32,7 @@ from forecastle.store.tenants import get_project, list_projects
 def train(model_type: str, project: str) -> None:
     """Train with `mlflow run`: dataset version, run with its children, registered version, alias staging."""
     found = projects.get_model_type(model_type)
-    with opened((POSTGRESQL, MLFLOW)) as room:
+    with opened((POSTGRESQL, S3, MLFLOW)) as room:
         room.principal(Permission.TRAIN)
         if project != "all":
             with room.database.transaction() as connection:

@@ -7,12 +7,16 @@ settings; a test compares the two.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from forecastle.errors import ConfigurationError
+
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]*[\w-][\w.-]*)*/?", re.ASCII)
+_UNSET = '{} is not set; start the servers and type: eval "$(forecastle env)"'
 
 
 # An address may hold a password: `secret` keeps a field out of repr().
@@ -28,10 +32,10 @@ def _port(text: str) -> int:
     return port
 
 
-def _folder(text: str) -> str:
-    if "://" in text:
-        raise ValueError("not a folder")
-    return text
+def _bucket(text: str) -> str:
+    if not _BUCKET.fullmatch(text):
+        raise ValueError("not a bucket")
+    return text.rstrip("/")
 
 
 def _home(text: str) -> Path:
@@ -64,9 +68,29 @@ class Settings:
         "MLflow server to use; without it an embedded one starts",
         secret=True,
     )
-    artifacts: str | None = _setting(
-        "FORECASTLE_ARTIFACTS", None, "folder of dataset and bundle files; by default `objects` under the home", _folder
+    redis_url: str | None = _setting(
+        "REDIS_URL",
+        None,
+        "broker of the jobs (redis://… or rediss://…); without it an embedded Valkey starts",
+        secret=True,
     )
+    artifacts: str | None = _setting(
+        "FORECASTLE_ARTIFACTS",
+        None,
+        "S3 bucket of all files (s3://bucket or s3://bucket/prefix, no folder); without it an embedded one starts",
+        _bucket,
+    )
+    s3_endpoint_url: str | None = _setting(
+        "MLFLOW_S3_ENDPOINT_URL", None, "address of the S3 server; without it that of AWS"
+    )
+    aws_access_key_id: str | None = _setting(
+        "AWS_ACCESS_KEY_ID", None, "access key for S3; without it whatever boto3 finds", secret=True
+    )
+    aws_secret_access_key: str | None = _setting("AWS_SECRET_ACCESS_KEY", None, "secret of the access key", secret=True)
+    aws_session_token: str | None = _setting(
+        "AWS_SESSION_TOKEN", None, "token of an access key that expires", secret=True
+    )
+    aws_region: str | None = _setting("AWS_DEFAULT_REGION", None, "region of the bucket")
     facade_url: str | None = _setting(
         "FORECASTLE_URL",
         None,
@@ -105,28 +129,43 @@ class Settings:
                 raise ConfigurationError(f"{item.metadata['variable']} has no usable value; it is: {wanted}") from None
         return cls(**values)
 
-    @property
-    def objects_folder(self) -> Path:
-        """Where dataset and bundle files lie."""
-        return Path(self.artifacts).expanduser().resolve() if self.artifacts else self.home.resolve() / "objects"
-
     def as_environment(self) -> dict[str, str]:
-        """The variables from which these settings would be read again; folders as absolute paths."""
+        """The variables from which these settings would be read again; the home as an absolute path."""
         values = {item.metadata["variable"]: getattr(self, item.name) for item in fields(self)}
         values["FORECASTLE_HOME"] = self.home.resolve()
-        values["FORECASTLE_ARTIFACTS"] = self.objects_folder
         return {name: str(value) for name, value in values.items() if value is not None}
 
     def require_database_url(self) -> str:
         """Raises ConfigurationError where there is none."""
         if self.database_url is None:
-            raise ConfigurationError('DATABASE_URL is not set; start the servers and type: eval "$(forecastle env)"')
+            raise ConfigurationError(_UNSET.format("DATABASE_URL"))
         return self.database_url
 
     def require_tracking_uri(self) -> str:
         """Raises ConfigurationError where there is none."""
         if self.mlflow_tracking_uri is None:
-            raise ConfigurationError(
-                'MLFLOW_TRACKING_URI is not set; start the servers and type: eval "$(forecastle env)"'
-            )
+            raise ConfigurationError(_UNSET.format("MLFLOW_TRACKING_URI"))
         return self.mlflow_tracking_uri
+
+    def require_artifacts(self) -> str:
+        """Raises ConfigurationError where there is none."""
+        if self.artifacts is None:
+            raise ConfigurationError(_UNSET.format("FORECASTLE_ARTIFACTS"))
+        return self.artifacts
+
+    def require_redis_url(self) -> str:
+        """Raises ConfigurationError where there is none."""
+        if self.redis_url is None:
+            raise ConfigurationError(_UNSET.format("REDIS_URL"))
+        return self.redis_url
+
+
+def credential_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables in which AWS keeps credentials that are no settings: profiles, roles, their files.
+
+    For child processes that have a home of their own and look for them as this process would.
+    """
+    source = os.environ if environ is None else environ
+    folder = Path(source.get("HOME") or Path.home(), ".aws")
+    files = {"AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"), "AWS_CONFIG_FILE": str(folder / "config")}
+    return {**files, **{name: value for name, value in source.items() if name.startswith("AWS_")}}

@@ -55,7 +55,7 @@ def opened() -> Iterator[Room]:
             raise ConfigurationError("the database lacks migrations of this version: run `forecastle migrate`")
         with database.transaction() as connection:
             principal = at_command_line(connection, settings.api_key)
-        yield Room(settings, database, Objects(settings.objects_folder), principal)
+        yield Room(settings, database, Objects.of(settings), principal)
 
 
 def say(message: str) -> None:

@@ -31,7 +31,7 @@ def create_application(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_env()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     database = Database(settings.require_database_url(), settings.pool_size)
-    models = ServingModels(database, Objects(settings.objects_folder), projects.discover())
+    models = ServingModels(database, Objects.of(settings), projects.discover())
     application = build(database, models)
     models.start()
     return application

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -29,9 +30,22 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 @pytest.fixture(scope="session")
-def servers(postgresql: Settings) -> Iterator[Settings]:
-    """Settings with PostgreSQL and an MLflow server, which takes some ten seconds to start."""
-    with running(postgresql, ("mlflow",)) as settings:
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings with the address and the keys of an S3 server of this run."""
+    with running(Settings(home=tmp_path_factory.mktemp("storage")), ("s3",)) as settings:
+        yield settings
+
+
+@pytest.fixture
+def own_storage(storage: Settings) -> Settings:
+    """The same with a prefix of this test's own, under which there is nothing yet."""
+    return replace(storage, artifacts=f"{storage.artifacts}/{secrets.token_hex(6)}")
+
+
+@pytest.fixture(scope="session")
+def servers(postgresql: Settings, storage: Settings) -> Iterator[Settings]:
+    """Settings with PostgreSQL, S3 and an MLflow server, which takes some ten seconds to start."""
+    with running(replace(storage, home=postgresql.home, database_url=postgresql.database_url), ("mlflow",)) as settings:
         yield settings
 
 
@@ -65,8 +79,8 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def objects(tmp_path: Path) -> Objects:
-    return Objects(tmp_path / "objects")
+def objects(own_storage: Settings) -> Objects:
+    return Objects.of(own_storage)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from forecastle.embedded.process import Server
-from forecastle.settings import Settings
+from forecastle.settings import Settings, credential_variables
 
 NAME = "facade"
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound to
@@ -21,7 +21,6 @@ def server(folder: Path, settings: Settings, port: int) -> Server:
     """The façade on this port, handed its settings by environment."""
     host = "127.0.0.1" if settings.http_host in EVERYWHERE else settings.http_host
     address = f"http://{host}:{port}"
-    password = urlsplit(settings.require_database_url()).password or ""
     return Server(
         name=NAME,
         command=command(settings.http_host, port, settings.http_workers, settings.http_threads),
@@ -31,6 +30,7 @@ def server(folder: Path, settings: Settings, port: int) -> Server:
             "LANG": "C.UTF-8",
             "TZ": "UTC",
             "PYTHONSAFEPATH": "1",
+            **(credential_variables() if settings.aws_access_key_id is None else {}),
             **settings.as_environment(),
         },
         folder=folder,
@@ -38,7 +38,7 @@ def server(folder: Path, settings: Settings, port: int) -> Server:
         is_ready=lambda: answers(address),
         setting="FORECASTLE_URL",
         stop_signals=(signal.SIGTERM,),
-        secrets=[secret for secret in (password, unquote(password)) if secret],
+        secrets=_secrets(settings),
     )
 
 
@@ -59,3 +59,10 @@ def answers(address: str) -> bool:
             return bool(answer.status == 200)
     except (OSError, HTTPException):
         return False
+
+
+def _secrets(settings: Settings) -> list[str]:
+    addresses = (settings.database_url, settings.redis_url)
+    passwords = [urlsplit(address).password or "" for address in addresses if address]
+    found = (*passwords, *map(unquote, passwords), settings.aws_secret_access_key, settings.aws_session_token)
+    return [secret for secret in found if secret]

@@ -1,4 +1,4 @@
-"""The embedded MLflow tracking server, with its tables in PostgreSQL and its files under the home."""
+"""The embedded MLflow tracking server, with its tables in PostgreSQL and its files in S3."""
 
 from __future__ import annotations
 
@@ -11,28 +11,39 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from forecastle.embedded.process import Server
+from forecastle.settings import Settings, credential_variables
 
 NAME = "mlflow"
 
 
-def server(folder: Path, database_url: str, port: int) -> Server:
-    """The server on this port; `database_url` is MLflow's own database."""
+def server(folder: Path, database_url: str, settings: Settings, port: int) -> Server:
+    """The server on this port; `database_url` is MLflow's own database, the bucket is that of the settings.
+
+    Clients hand files to the server and get them from it: only the server needs credentials.
+    """
     address = f"http://127.0.0.1:{port}"
     parts = urlsplit(database_url)
     return Server(
         name=NAME,
         command=[
             *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-            *("--workers", "1", "--artifacts-destination", (folder / "artifacts").as_uri()),
+            *("--workers", "1", "--artifacts-destination", f"{settings.require_artifacts()}/{NAME}"),
             "--uvicorn-opts=--timeout-graceful-shutdown 5",
         ],
-        environment=_environment(folder, parts._replace(scheme="postgresql+psycopg").geturl()),
+        environment={
+            **_environment(folder, parts._replace(scheme="postgresql+psycopg").geturl()),
+            **_storage(settings),
+        },
         folder=folder,
         address=address,
         is_ready=lambda: answers(address),
         setting="MLFLOW_TRACKING_URI",
         stop_signals=(signal.SIGTERM,),
-        secrets=[secret for secret in (parts.password, unquote(parts.password or "")) if secret],
+        secrets=[
+            secret
+            for secret in (parts.password, unquote(parts.password or ""), settings.aws_secret_access_key)
+            if secret
+        ],
         start_seconds=300,  # the first start makes all the tables
     )
 
@@ -58,4 +69,15 @@ def _environment(folder: Path, store: str) -> dict[str, str]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
+    }
+
+
+def _storage(settings: Settings) -> dict[str, str]:
+    """What MLflow's own client of S3 reads."""
+    named = ("AWS_", "MLFLOW_S3_")
+    return {
+        **(credential_variables() if settings.aws_access_key_id is None else {}),
+        **{name: value for name, value in settings.as_environment().items() if name.startswith(named)},
+        # A server of one's own seldom has a host name a bucket.
+        "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path" if settings.s3_endpoint_url else "auto",
     }

@@ -15,7 +15,7 @@ from functools import partial
 from subprocess import Popen
 from types import FrameType
 
-from forecastle.embedded import facade_server, mlflow_server, postgresql
+from forecastle.embedded import facade_server, mlflow_server, postgresql, s3_server, valkey_server
 from forecastle.embedded.home import Home, Record
 from forecastle.embedded.process import (
     EarlyExitError,
@@ -28,8 +28,8 @@ from forecastle.embedded.process import (
 )
 from forecastle.settings import Settings
 
-NEEDS = (postgresql.NAME, mlflow_server.NAME)
-EVERYTHING = (*NEEDS, facade_server.NAME)
+NEEDS = (postgresql.NAME, s3_server.NAME, mlflow_server.NAME)
+EVERYTHING = (postgresql.NAME, valkey_server.NAME, s3_server.NAME, mlflow_server.NAME, facade_server.NAME)
 _ATTEMPTS = 10
 _PAUSE_SECONDS = 0.5
 # What a start says that may go well the next moment: somebody took the port, or processes of a
@@ -154,21 +154,26 @@ def terminating_raises() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Kind:
-    """One kind of server: which setting it fills, whether it answers, and what starts it on a port."""
+    """One kind of server: what tells that one is given, what its address fills in, and what starts it on a port.
+
+    `needs` are servers that have to be there before it.
+    """
 
     given: Callable[[Settings], str | None]
     fill: Callable[[Settings, str], Settings]
     answers: Callable[[str], bool]
     recipe: Callable[[_Session, Settings], Callable[[int], Server]]
+    needs: Collection[str] = ()
     preferred_port: Callable[[Settings], int] = lambda settings: 0
 
 
 def _missing(settings: Settings, needs: Collection[str]) -> list[str]:
-    """What has to run here, in the order in which it starts; the others keep their rows in PostgreSQL."""
-    wanted = {name for name in needs if _KINDS[name].given(settings) is None}
-    if wanted and settings.database_url is None:
-        wanted.add(postgresql.NAME)
-    return [name for name in EVERYTHING if name in wanted]
+    """What has to run here, with what that needs, in the order in which it starts."""
+    wanted: set[str] = set()
+    for name in reversed(EVERYTHING):
+        if (name in needs or name in wanted) and _KINDS[name].given(settings) is None:
+            wanted.update((name, *_KINDS[name].needs))
+    return [name for name in EVERYTHING if name in wanted and _KINDS[name].given(settings) is None]
 
 
 def _provide(session: _Session, name: str, settings: Settings) -> Settings:
@@ -186,7 +191,7 @@ def _postgresql(session: _Session, settings: Settings) -> Callable[[int], Server
 def _mlflow(session: _Session, settings: Settings) -> Callable[[int], Server]:
     assert settings.database_url is not None  # it starts after PostgreSQL
     store = postgresql.ensure_database(settings.database_url, mlflow_server.NAME)
-    return partial(mlflow_server.server, session.home.folder(mlflow_server.NAME), store)
+    return partial(mlflow_server.server, session.home.folder(mlflow_server.NAME), store, settings)
 
 
 def _facade(session: _Session, settings: Settings) -> Callable[[int], Server]:
@@ -200,17 +205,31 @@ _KINDS = {
         answers=postgresql.answers,
         recipe=_postgresql,
     ),
+    valkey_server.NAME: _Kind(
+        given=lambda settings: settings.redis_url,
+        fill=lambda settings, address: replace(settings, redis_url=address),
+        answers=valkey_server.answers,
+        recipe=lambda session, settings: partial(valkey_server.server, session.home),
+    ),
+    s3_server.NAME: _Kind(
+        given=lambda settings: settings.artifacts,
+        fill=s3_server.fill,
+        answers=s3_server.answers,
+        recipe=lambda session, settings: partial(s3_server.server, session.home),
+    ),
     mlflow_server.NAME: _Kind(
         given=lambda settings: settings.mlflow_tracking_uri,
         fill=lambda settings, address: replace(settings, mlflow_tracking_uri=address),
         answers=mlflow_server.answers,
         recipe=_mlflow,
+        needs=(postgresql.NAME, s3_server.NAME),
     ),
     facade_server.NAME: _Kind(
         given=lambda settings: settings.facade_url,
         fill=lambda settings, address: replace(settings, facade_url=address),
         answers=facade_server.answers,
         recipe=_facade,
+        needs=(postgresql.NAME, s3_server.NAME),
         preferred_port=lambda settings: settings.http_port,
     ),
 }
