@@ -24,6 +24,7 @@ VIOLATIONS = {
     "Flask stands only in serving": ("cli", "import flask"),
     "Only tracking, recording and entry points import MLflow": ("forecastle/sources", "import mlflow"),
     "Only the store speaks SQL": ("forecastle/access", "import psycopg"),
+    "Only the store speaks S3": ("forecastle/registry", "import boto3"),
     "The façade loads neither": ("serving", "import sklearn.linear_model"),
     "Only validation runs Great Expectations": ("forecastle/features", "import great_expectations"),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from forecastle.errors import ConfigurationError
-from forecastle.settings import Settings
+from forecastle.settings import Settings, credential_variables
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "configuration.md"
 VARIABLES = {item.metadata["variable"]: item for item in fields(Settings)}
@@ -18,7 +18,13 @@ GIVEN = {
     "FORECASTLE_HOME": "/somewhere/else",
     "DATABASE_URL": "postgresql://ada:hidden-password@db:5432/forecastle",
     "MLFLOW_TRACKING_URI": "http://mlflow:5000",
-    "FORECASTLE_ARTIFACTS": "/somewhere/objects",
+    "FORECASTLE_ARTIFACTS": "s3://bucket/some/prefix/",
+    "REDIS_URL": "rediss://:hidden-word@broker:6379/0",
+    "MLFLOW_S3_ENDPOINT_URL": "https://s3.example",
+    "AWS_ACCESS_KEY_ID": "hidden-key",
+    "AWS_SECRET_ACCESS_KEY": "hidden-secret",
+    "AWS_SESSION_TOKEN": "hidden-token",
+    "AWS_DEFAULT_REGION": "eu-central-1",
     "FORECASTLE_URL": "http://facade:8700",
     "FORECASTLE_HTTP_HOST": "0.0.0.0",
     "FORECASTLE_HTTP_PORT": "9000",
@@ -38,7 +44,12 @@ BAD = [
     ("FORECASTLE_HTTP_THREADS", "2.75"),
     ("FORECASTLE_POOL_SIZE", "-99"),
     ("FORECASTLE_POOL_SIZE", "-0071"),
-    ("FORECASTLE_ARTIFACTS", "s3://bucket/folder"),
+    ("FORECASTLE_ARTIFACTS", "/some/folder"),
+    ("FORECASTLE_ARTIFACTS", "objects-folder"),
+    ("FORECASTLE_ARTIFACTS", "https://bucket"),
+    ("FORECASTLE_ARTIFACTS", "s3://Bucket"),
+    ("FORECASTLE_ARTIFACTS", "s3://bucket/a/../b"),
+    ("FORECASTLE_ARTIFACTS", "s3://bucket//double"),
 ]
 
 
@@ -84,22 +95,20 @@ def test_settings_come_back_from_their_own_environment(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     plain = Settings(home=Path("here"))
     again = Settings.from_env(plain.as_environment())
-    assert again == replace(plain, home=tmp_path.resolve() / "here", artifacts=again.artifacts)
-    assert again.objects_folder == tmp_path.resolve() / "here" / "objects"
+    assert again == replace(plain, home=tmp_path.resolve() / "here")
     assert Settings.from_env(again.as_environment()) == again
 
 
-def test_folders_stay_where_they_are_for_a_process_that_starts_elsewhere(
+def test_the_home_stays_where_it_is_for_a_process_that_starts_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "first").mkdir()
     (tmp_path / "second").mkdir()
     monkeypatch.chdir(tmp_path / "first")
-    environment = Settings(home=Path("home"), artifacts="objects").as_environment()
+    environment = Settings(home=Path("home")).as_environment()
     monkeypatch.chdir(tmp_path / "second")
     found = Settings.from_env(environment)
     assert found.home == tmp_path.resolve() / "first" / "home"
-    assert found.objects_folder == tmp_path.resolve() / "first" / "objects"
 
 
 @pytest.mark.parametrize("variable, value", BAD)
@@ -118,9 +127,22 @@ def test_no_secret_is_shown() -> None:
 
 
 def test_what_is_required_and_missing_says_what_to_type() -> None:
-    for require in (Settings().require_database_url, Settings().require_tracking_uri):
-        with pytest.raises(ConfigurationError, match="forecastle env"):
-            require()
-    found = Settings.from_env(GIVEN)
-    assert found.require_database_url() == GIVEN["DATABASE_URL"]
-    assert found.require_tracking_uri() == GIVEN["MLFLOW_TRACKING_URI"]
+    none, found = Settings(), Settings.from_env(GIVEN)
+    for variable, require in (
+        ("DATABASE_URL", Settings.require_database_url),
+        ("MLFLOW_TRACKING_URI", Settings.require_tracking_uri),
+        ("REDIS_URL", Settings.require_redis_url),
+        ("FORECASTLE_ARTIFACTS", Settings.require_artifacts),
+    ):
+        with pytest.raises(ConfigurationError, match=f"{variable} is not set.*forecastle env"):
+            require(none)
+        assert require(found) == GIVEN[variable].rstrip("/")
+
+
+def test_credentials_are_looked_for_where_the_caller_has_them() -> None:
+    mine = {"HOME": "/somewhere", "AWS_PROFILE": "ours", "PATH": "/bin", "AWS_CONFIG_FILE": "/elsewhere"}
+    assert credential_variables(mine) == {
+        "AWS_PROFILE": "ours",
+        "AWS_CONFIG_FILE": "/elsewhere",
+        "AWS_SHARED_CREDENTIALS_FILE": "/somewhere/.aws/credentials",
+    }

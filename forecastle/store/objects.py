@@ -63,6 +63,7 @@ class Objects:
                 Key=key,
                 Body=content,
                 ContentMD5=_base64(hashlib.md5(content, usedforsecurity=False).digest()),
+                ChecksumAlgorithm="SHA256",
                 ChecksumSHA256=_base64(hashlib.sha256(content).digest()),
             )
 
@@ -156,7 +157,7 @@ def _make_client(
         endpoint_url=endpoint,
         aws_access_key_id=key,
         aws_secret_access_key=secret,
-        aws_session_token=token,
+        aws_session_token=token or None,
         region_name=region,
         config=Config(
             connect_timeout=_CONNECT_SECONDS,

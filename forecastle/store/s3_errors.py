@@ -26,6 +26,7 @@ _SENTENCES = {
     "AuthorizationHeaderMalformed": "{where} is of another region: set AWS_DEFAULT_REGION{region}",
     "PermanentRedirect": "the bucket {bucket} lies in another region: set AWS_DEFAULT_REGION{region}",
     "RequestTimeTooSkewed": "the clock of this machine differs from that of {where}: set the clock right",
+    "404": "{where} does not answer as S3 does: is MLFLOW_S3_ENDPOINT_URL its address?",
     "BadDigest": "the object arrived changed at {where} and was not kept: try again",
 }
 _SAME = {
@@ -37,11 +38,11 @@ _SAME = {
     "TemporaryRedirect": "PermanentRedirect",
     "InvalidRegionName": "AuthorizationHeaderMalformed",
     "TokenRefreshRequired": "ExpiredToken",
+    "405": "404",
     "InvalidDigest": "BadDigest",
     "XAmzContentSHA256Mismatch": "BadDigest",
     "XAmzContentChecksumMismatch": "BadDigest",
 }
-_NOT_FOUND = ("404", "NoSuchKey")
 _PASSING = ("BadDigest",)
 
 
@@ -64,7 +65,7 @@ def _refused(error: ClientError, where: str, bucket: str, action: str) -> Foreca
     answer: Mapping[str, Any] = error.response
     code = str(answer.get("Error", {}).get("Code", "unknown"))
     metadata = answer.get("ResponseMetadata", {})
-    if code in _NOT_FOUND:
+    if code == "NoSuchKey" or (code == "404" and error.operation_name == "HeadObject"):
         return NotFoundError("no such object")
     code = _SAME.get(code, code)
     if code in _SENTENCES:

@@ -9,7 +9,7 @@ import re
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ MAP = (
     "--map",
     "story_points=story_points",
 )
-FORECASTLE_VARIABLES = ("DATABASE_URL", "MLFLOW_TRACKING_URI")
+FORECASTLE_VARIABLES = {item.metadata["variable"] for item in fields(Settings)}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ Run = Callable[..., Ended]
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs the command with an empty home and no address given."""
     for name in [*os.environ]:
-        if name.startswith("FORECASTLE_") or name in FORECASTLE_VARIABLES:
+        if name.startswith(("FORECASTLE_", "AWS_")) or name in FORECASTLE_VARIABLES:
             monkeypatch.delenv(name)
     monkeypatch.setenv("FORECASTLE_HOME", str(tmp_path / "home"))
 
@@ -350,10 +350,11 @@ def test_env_with_addresses_given_prints_exports_that_a_shell_reads(
     run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("FORECASTLE_ARTIFACTS", "s3://bucket/prefix")
     ended = run("env")
     assert ended.code == 0
     lines = dict(line.removeprefix("export ").split("=", 1) for line in ended.out.splitlines())
-    assert {"DATABASE_URL", "MLFLOW_TRACKING_URI", "FORECASTLE_HOME", "PATH"} <= set(lines)
+    assert set(lines) == {"DATABASE_URL", "MLFLOW_TRACKING_URI", "FORECASTLE_ARTIFACTS", "FORECASTLE_HOME", "PATH"}
     assert lines["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:9"
     assert lines["PATH"].split(":")[0] == str(Path(sys.executable).parent)
 

@@ -225,11 +225,15 @@ def test_a_database_server_that_is_not_there_is_told_without_its_password() -> N
 
 
 def test_mlflow_gets_the_password_only_through_its_environment(tmp_path: Path) -> None:
-    server = mlflow_server.server(tmp_path, "postgresql://me:hunter%402@host:1/mlflow?sslmode=require", 5000)
+    settings = Settings(artifacts="s3://bucket/prefix", aws_access_key_id="key", aws_secret_access_key="hunter3")
+    store = "postgresql://me:hunter%402@host:1/mlflow?sslmode=require"
+    server = mlflow_server.server(tmp_path, store, settings, 5000)
     store = server.environment["MLFLOW_BACKEND_STORE_URI"]
     assert store == "postgresql+psycopg://me:hunter%402@host:1/mlflow?sslmode=require"
     assert not any("hunter" in part for part in server.command)
-    assert server.secrets == ["hunter%402", "hunter@2"]
+    assert server.environment["AWS_SECRET_ACCESS_KEY"] == "hunter3"
+    assert "s3://bucket/prefix/mlflow" in server.command
+    assert server.secrets == ["hunter%402", "hunter@2", "hunter3"]
 
 
 @pytest.mark.parametrize("problem", [urllib.error.URLError("no"), TimeoutError(), BadStatusLine("?")])

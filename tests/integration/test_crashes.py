@@ -43,6 +43,7 @@ import json, sys
 from pathlib import Path
 from forecastle.access.principals import Principal, Role
 from forecastle.registry.promotions import Promoter, VersionFiles
+from forecastle.settings import Settings
 from forecastle.store.database import Database
 from forecastle.store.objects import Objects
 
@@ -51,7 +52,7 @@ class Blocking:
         return VersionFiles(version, {"bundle/a": b"second"}, {"run_id": "r"})
 
     def set_alias(self, name, alias, version):
-        file = Path(sys.argv[3])
+        file = Path(sys.argv[2])
         file.write_text(json.dumps({**json.loads(file.read_text()), alias: version}))
         print("set", alias, flush=True)
         sys.stdin.read()
@@ -60,7 +61,7 @@ class Blocking:
         raise AssertionError(alias)
 
 with Database(sys.argv[1], 4) as database:
-    promoter = Promoter(database, Objects(Path(sys.argv[2])), Blocking())
+    promoter = Promoter(database, Objects.of(Settings.from_env()), Blocking())
     promoter.promote("delivery.story_points", 2, Principal("rita", Role.REVIEWER), "tested")
 """
 
@@ -120,7 +121,7 @@ class Place:
 
     def promote(self, url: str, version: int) -> None:
         with Database(url, 4) as database:
-            promoter = Promoter(database, Objects(self.settings.objects_folder), self.aliases)
+            promoter = Promoter(database, Objects.of(self.settings), self.aliases)
             promoter.promote(NAME, version, REVIEWER, "tested")
 
 
@@ -129,8 +130,8 @@ def _pid(home: Path, name: str) -> int:
 
 
 @pytest.fixture
-def place(tmp_path: Path, bundle: dict[str, bytes]) -> Iterator[Place]:
-    settings = Settings(home=tmp_path / "home", artifacts=str(tmp_path / "objects"))
+def place(tmp_path: Path, bundle: dict[str, bytes], own_storage: Settings) -> Iterator[Place]:
+    settings = replace(own_storage, home=tmp_path / "home")
     aliases = Aliases(tmp_path / "aliases.json", bundle)
     with running(settings, ("postgresql",)) as given, Database(given.require_database_url(), 2) as database:
         migrate(database)
@@ -246,13 +247,13 @@ def test_a_facade_that_starts_before_its_database_answers_once_that_is_there(
 
 
 def test_a_promotion_that_was_killed_before_its_confirmation_is_undone_before_the_next_one(
-    database_url: str, database: Database, tmp_path: Path
+    database_url: str, database: Database, objects: Objects, tmp_path: Path
 ) -> None:
-    aliases, objects = Aliases(tmp_path / "aliases.json", {"bundle/a": b"first"}), Objects(tmp_path / "objects")
+    aliases = Aliases(tmp_path / "aliases.json", {"bundle/a": b"first"})
     promoter = Promoter(database, objects, aliases)
     promoter.promote(NAME, 1, REVIEWER, "tested")
-    environment = {"PYTHONPATH": str(projects.ROOT), "PATH": os.defpath}
-    arguments = [sys.executable, "-c", PROMOTION, database_url, str(tmp_path / "objects"), str(aliases.file)]
+    environment = {**objects.settings.as_environment(), "PYTHONPATH": str(projects.ROOT), "PATH": os.defpath}
+    arguments = [sys.executable, "-c", PROMOTION, database_url, str(aliases.file)]
     with subprocess.Popen(
         arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as killed:
@@ -284,12 +285,12 @@ def test_a_promotion_that_was_killed_before_its_confirmation_is_undone_before_th
 
 
 def test_a_first_promotion_that_was_killed_leaves_nothing_serving_and_its_alias_is_taken_away(
-    database_url: str, database: Database, tmp_path: Path
+    database_url: str, database: Database, objects: Objects, tmp_path: Path
 ) -> None:
-    aliases, objects = Aliases(tmp_path / "aliases.json", {"bundle/a": b"first"}), Objects(tmp_path / "objects")
+    aliases = Aliases(tmp_path / "aliases.json", {"bundle/a": b"first"})
     aliases.file.write_text("{}")
-    environment = {"PYTHONPATH": str(projects.ROOT), "PATH": os.defpath}
-    arguments = [sys.executable, "-c", PROMOTION, database_url, str(tmp_path / "objects"), str(aliases.file)]
+    environment = {**objects.settings.as_environment(), "PYTHONPATH": str(projects.ROOT), "PATH": os.defpath}
+    arguments = [sys.executable, "-c", PROMOTION, database_url, str(aliases.file)]
     with subprocess.Popen(
         arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as killed:

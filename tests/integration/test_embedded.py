@@ -24,7 +24,7 @@ import pytest
 import forecastle
 from forecastle.embedded import account, postgresql
 from forecastle.embedded.account import Account
-from forecastle.embedded.servers import addresses, running
+from forecastle.embedded.servers import EVERYTHING, addresses, running
 from forecastle.errors import ServerError
 from forecastle.settings import Settings
 
@@ -244,8 +244,15 @@ def test_an_initdb_that_was_cut_short_is_made_again(home: Path) -> None:
 
 
 def test_with_a_url_given_nothing_starts_and_no_folder_is_made(home: Path) -> None:
-    given = Settings(home=home, database_url="postgresql://a/b", mlflow_tracking_uri="http://c")
-    with running(given) as settings:
+    given = Settings(
+        home=home,
+        database_url="postgresql://a/b",
+        redis_url="redis://b",
+        artifacts="s3://bucket",
+        mlflow_tracking_uri="http://c",
+        facade_url="http://d",
+    )
+    with running(given, EVERYTHING) as settings:
         assert settings == given
     assert not home.exists()
     assert addresses(given) == given
@@ -409,7 +416,7 @@ def test_mlflow_keeps_an_experiment_and_a_file_and_leaves_nothing_behind(home: P
         made = json.loads(rest(uri, "/api/2.0/mlflow/experiments/create", {"name": "delivery.effort"}))
         assert made["experiment_id"]
         rest(uri, "/api/2.0/mlflow-artifacts/artifacts/a/file.txt", b"whole", "PUT")
-        assert (home / "mlflow" / "artifacts" / "a" / "file.txt").read_bytes() == b"whole"
+        assert (home / "s3" / "data" / "forecastle" / "mlflow" / "a" / "file.txt").read_bytes() == b"whole"
         store = str(given.database_url).rpartition("/")[0] + "/mlflow"
         assert value(store, "SELECT count(*) FROM experiments WHERE name = 'delivery.effort'") == 1
         password = (home / "postgresql" / "password").read_text()
@@ -417,7 +424,7 @@ def test_mlflow_keeps_an_experiment_and_a_file_and_leaves_nothing_behind(home: P
         assert addresses(Settings(home=home)) == given
     assert not processes_of(home)
     assert not (home / "run" / "servers.json").exists()
-    assert reported[:2] == ["starting postgresql", "starting mlflow"]
+    assert reported[:3] == ["starting postgresql", "starting s3", "starting mlflow"]
     assert password not in (home / "logs" / "mlflow.log").read_text()
 
 

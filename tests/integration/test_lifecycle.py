@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -44,7 +43,7 @@ METHODS = {"rolling_median", "median", "mean", "linear_text"}
 
 @dataclass(frozen=True)
 class World:
-    """One database, one MLflow, one folder of objects, and users who know their keys."""
+    """One database, one MLflow, one place for objects, and users who know their keys."""
 
     settings: Settings
     database: Database
@@ -54,7 +53,7 @@ class World:
 
     @property
     def objects(self) -> Objects:
-        return Objects(self.settings.objects_folder)
+        return Objects.of(self.settings)
 
     @property
     def promoter(self) -> Promoter:
@@ -107,7 +106,7 @@ def world(servers: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Three synthetic projects and a tiny one, imported through the command line."""
     folder = tmp_path_factory.mktemp("lifecycle")
     with temporary_database(servers.require_database_url(), "lifecycle") as url:
-        settings = replace(servers, database_url=url, home=folder / "home", artifacts=str(folder / "objects"))
+        settings = replace(servers, database_url=url, home=folder / "home", artifacts=f"{servers.artifacts}/lifecycle")
         with Database(url, 4) as database:
             migrate(database)
             with database.transaction() as connection:
@@ -397,13 +396,16 @@ def test_an_approved_file_that_was_changed_is_not_loaded_by_a_new_facade_and_is_
     client: Callable[[str | None, str], Any],
 ) -> None:
     world.serve(trained[0].version)
-    copy = tmp_path / "objects"
-    shutil.copytree(world.settings.objects_folder, copy)
+    settings = replace(
+        world.settings, home=tmp_path / "home", http_port=0, artifacts=f"{world.settings.artifacts}-copy"
+    )
+    copy = Objects.of(settings)
     with world.database.transaction() as connection:
         files = ledger.serving(connection, NAME)[NAME].promotion.files
     (skill,) = (file for file in files if file.name == "bundle/skill.json")
-    (copy / skill.object_name).write_bytes(b'{"default": "mean", "by_cluster": {}, "expected": {}}')
-    settings = replace(world.settings, home=tmp_path / "home", http_port=0, artifacts=str(copy))
+    for file in files:
+        copy.put(file.object_name, world.objects.get(file.object_name))
+    copy.put(skill.object_name, b'{"default": "mean", "by_cluster": {}, "expected": {}}')
     with running(settings, ("facade",)) as found:
         status, problem = client(found.facade_url, world.keys["max"]).ask()
     assert status == 503

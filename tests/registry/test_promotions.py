@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -13,6 +14,7 @@ import pytest
 from forecastle.access.principals import Principal, Role
 from forecastle.errors import ConflictError, IntegrityError, NotAllowedError, NotFoundError, ServerError
 from forecastle.registry.promotions import UNGATED, Promoter, approved_files
+from forecastle.settings import Settings
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Database
 from forecastle.store.objects import Objects, digest_of
@@ -198,11 +200,11 @@ def test_a_changed_object_is_an_integrity_error_that_names_the_file(
 
 
 def test_a_lost_object_is_an_integrity_error(
-    promoter: Promoter, objects: Objects, reviewer: Principal, tmp_path_factory: Any
+    promoter: Promoter, objects: Objects, reviewer: Principal, storage: Settings
 ) -> None:
     step = promoter.promote(MODEL, 1, reviewer, "first")
     with pytest.raises(IntegrityError, match="is missing"):
-        approved_files(Objects(tmp_path_factory.mktemp("elsewhere")), step.promotion)
+        approved_files(Objects.of(replace(storage, artifacts=f"{storage.artifacts}/elsewhere")), step.promotion)
 
 
 def test_promoting_anew_mends_a_changed_object(promoter: Promoter, objects: Objects, reviewer: Principal) -> None:

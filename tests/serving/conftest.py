@@ -6,7 +6,6 @@ import hashlib
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -144,7 +143,7 @@ def stocked(postgresql: Settings, template: str) -> tuple[str, dict[str, str]]:
 
 @pytest.fixture
 def empty_house(
-    postgresql: Settings, stocked: tuple[str, dict[str, str]], versions: dict[int, VersionFiles], tmp_path: Path
+    postgresql: Settings, stocked: tuple[str, dict[str, str]], versions: dict[int, VersionFiles], objects: Objects
 ) -> Iterator[House]:
     """A façade with issues and users, and nothing in production."""
     url, name = postgresql.require_database_url(), f"test_{secrets.token_hex(6)}"
@@ -152,7 +151,6 @@ def empty_house(
     _create(url, name, template)
     own = with_database(url, name)
     with Database(own, 4) as database:
-        objects = Objects(tmp_path / "objects")
         models = ServingModels(database, objects, projects.discover())
         yield House(own, database, objects, models, build(database, models), keys, versions)
     with psycopg.connect(url, autocommit=True) as connection:

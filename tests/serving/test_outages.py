@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -70,7 +70,7 @@ def test_the_log_of_answers_and_refusals_holds_neither_texts_nor_keys(
 
 
 def test_a_database_that_never_was_there_is_a_problem_503_that_names_no_password(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    objects: Objects, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(database_module, "POOL_TIMEOUT_SECONDS", 0.3)
@@ -78,7 +78,7 @@ def test_a_database_that_never_was_there_is_a_problem_503_that_names_no_password
         unheard.bind(("127.0.0.1", 0))  # taken, and nobody listens
         url = f"postgresql://somebody:{MARKER}@127.0.0.1:{unheard.getsockname()[1]}/forecastle"
         with Database(url) as database:
-            models = ServingModels(database, Objects(tmp_path), projects.discover())
+            models = ServingModels(database, objects, projects.discover())
             client = build(database, models).test_client()
             response = client.post(
                 "/api/v1/ml/recommend-story-points/",
@@ -169,8 +169,8 @@ def test_the_factory_serves_what_the_ledger_names_and_follows_a_promotion_by_its
         original(models)
 
     monkeypatch.setattr(ServingModels, "start", start)
-    folder = house.objects._folder
-    client = create_application(Settings(database_url=house.url, artifacts=str(folder), pool_size=2)).test_client()
+    settings = replace(house.objects.settings, database_url=house.url, pool_size=2)
+    client = create_application(settings).test_client()
     (models,) = started
     try:
         asked = {"project_id": "DEMO1", "title": "Fix"}
