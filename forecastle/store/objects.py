@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from forecastle.errors import NotFoundError
+from forecastle.errors import IntegrityError, NotFoundError
 from forecastle.settings import Settings
 from forecastle.store.s3_errors import s3_errors
 
@@ -68,13 +68,15 @@ class Objects:
             )
 
     def get(self, name: str) -> bytes:
-        """The object's bytes. Raises NotFoundError."""
+        """The object's bytes. Raises NotFoundError, and IntegrityError where they are known not to be what was put."""
         key = self._key(name)
         try:
             with s3_errors(self.settings, self.bucket, "read"):
                 return self._client().get_object(Bucket=self.bucket, Key=key)["Body"].read()
         except NotFoundError:
             raise NotFoundError(f"no object {name}") from None
+        except IntegrityError as error:
+            raise IntegrityError(f"the object {name} was changed behind the back of S3: {error}") from None
 
     def exists(self, name: str) -> bool:
         key = self._key(name)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from forecastle.errors import ConfigurationError, ForecastleError, NotFoundError, ServerError
+from forecastle.errors import ConfigurationError, ForecastleError, IntegrityError, NotFoundError, ServerError
 from forecastle.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,7 +48,10 @@ _PASSING = ("BadDigest",)
 
 @contextmanager
 def s3_errors(settings: Settings, bucket: str, action: str) -> Iterator[None]:
-    """Raises NotFoundError, ConfigurationError or ServerError in place of what boto3 raises within the block."""
+    """Raises errors of ours in place of what boto3 raises within the block.
+
+    NotFoundError, IntegrityError, ConfigurationError or ServerError.
+    """
     from botocore.exceptions import BotoCoreError, ClientError  # not before S3 is used
     from botocore.parsers import ResponseParserError
 
@@ -83,7 +86,7 @@ def _failed(error: Exception, where: str, bucket: str) -> ForecastleError:
     from botocore import exceptions as boto
     from botocore.parsers import ResponseParserError
 
-    away = (boto.HTTPClientError, boto.ConnectionError, boto.FlexibleChecksumError, boto.IncompleteReadError)
+    away = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError)
     sentences: list[tuple[type[Exception], str]] = [  # the first one that fits
         (boto.NoCredentialsError, f"there are no credentials for {where}: set {_KEYS}, or give this machine a role"),
         (boto.PartialCredentialsError, f"one of {_KEYS} is missing: set both or neither"),
@@ -94,6 +97,8 @@ def _failed(error: Exception, where: str, bucket: str) -> ForecastleError:
         (ResponseParserError, f"{where} does not answer as S3 does: is MLFLOW_S3_ENDPOINT_URL its address?"),
         (ValueError, f"{where} is no address: give MLFLOW_S3_ENDPOINT_URL as http://host:port"),
     ]
+    if isinstance(error, boto.FlexibleChecksumError):
+        return IntegrityError(f"what {where} hands out is not what it was given")
     if isinstance(error, away) and not isinstance(error, boto.SSLError):
         return ServerError(f"{where} cannot be reached ({type(error).__name__}): is it up, and its address right?")
     return ConfigurationError(next(sentence for kind, sentence in sentences if isinstance(error, kind)))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecastle.errors import ConfigurationError, NotFoundError
+from forecastle.errors import ConfigurationError, IntegrityError, NotFoundError
 from forecastle.settings import Settings
 from forecastle.store import objects as objects_module
 from forecastle.store.objects import Objects, digest_of
@@ -96,6 +96,18 @@ def test_a_put_that_arrives_changed_leaves_the_object_as_it_was(
     with pytest.raises(Exception, match=r"arrived changed|did not write"):
         objects.put("a", b"after")
     assert objects.get("a") == b"before"
+
+
+def test_an_object_that_was_changed_behind_the_back_of_the_server_is_told(objects: Objects, storage: Settings) -> None:
+    objects.put("a/b", b"content")
+    file = Path(storage.home, "s3", "data", objects.bucket, objects.prefix, "a", "b")
+    written_at = file.stat().st_mtime_ns
+    file.write_bytes(b"changed")
+    os.utime(file, ns=(written_at, written_at))  # else rclone forgets the checksum, and the ledger's tells
+    with pytest.raises(IntegrityError, match="the object a/b was changed"):
+        objects.get("a/b")
+    objects.put("a/b", b"content")
+    assert objects.get("a/b") == b"content"
 
 
 def test_threads_share_one_client_and_a_child_process_makes_its_own(objects: Objects) -> None:
