@@ -10,7 +10,7 @@ import click
 
 from cli.rooms import S3, serving
 from forecastle.store.objects import Objects
-from forecastle.store.storage_test import STEPS, Step, run_storage_test
+from forecastle.store.probe import STEPS, Step, run_storage_test
 
 
 @click.group()

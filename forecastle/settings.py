@@ -160,12 +160,14 @@ class Settings:
         return self.redis_url
 
 
-def credential_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The variables in which AWS keeps credentials that are no settings: profiles, roles, their files.
+def aws_variables(settings: Settings, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What boto3 reads beside the settings: whom to trust and, without a key, where to look for credentials.
 
-    For child processes that have a home of their own and look for them as this process would.
+    For child processes that have an environment and a home of their own and have to find what this one would.
     """
     source = os.environ if environ is None else environ
+    if settings.aws_access_key_id is not None:
+        return {name: source[name] for name in ("AWS_CA_BUNDLE",) if name in source}
     folder = Path(source.get("HOME") or Path.home(), ".aws")
     files = {"AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"), "AWS_CONFIG_FILE": str(folder / "config")}
     return {**files, **{name: value for name, value in source.items() if name.startswith("AWS_")}}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from forecastle.errors import ConfigurationError
-from forecastle.settings import Settings, credential_variables
+from forecastle.settings import Settings, aws_variables
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "configuration.md"
 VARIABLES = {item.metadata["variable"]: item for item in fields(Settings)}
@@ -140,8 +140,10 @@ def test_what_is_required_and_missing_says_what_to_type() -> None:
 
 
 def test_credentials_are_looked_for_where_the_caller_has_them() -> None:
+    keyed = Settings(aws_access_key_id="key")
+    assert aws_variables(keyed, {"AWS_PROFILE": "ours", "AWS_CA_BUNDLE": "/ours.pem"}) == {"AWS_CA_BUNDLE": "/ours.pem"}
     mine = {"HOME": "/somewhere", "AWS_PROFILE": "ours", "PATH": "/bin", "AWS_CONFIG_FILE": "/elsewhere"}
-    assert credential_variables(mine) == {
+    assert aws_variables(Settings(), mine) == {
         "AWS_PROFILE": "ours",
         "AWS_CONFIG_FILE": "/elsewhere",
         "AWS_SHARED_CREDENTIALS_FILE": "/somewhere/.aws/credentials",

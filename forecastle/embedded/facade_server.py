@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from forecastle.embedded.process import Server
-from forecastle.settings import Settings, credential_variables
+from forecastle.settings import Settings, aws_variables
 
 NAME = "facade"
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound to
@@ -30,7 +30,7 @@ def server(folder: Path, settings: Settings, port: int) -> Server:
             "LANG": "C.UTF-8",
             "TZ": "UTC",
             "PYTHONSAFEPATH": "1",
-            **(credential_variables() if settings.aws_access_key_id is None else {}),
+            **aws_variables(settings),
             **settings.as_environment(),
         },
         folder=folder,

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from forecastle.embedded.process import Server
-from forecastle.settings import Settings, credential_variables
+from forecastle.settings import Settings, aws_variables
 
 NAME = "mlflow"
 
@@ -76,7 +76,7 @@ def _storage(settings: Settings) -> dict[str, str]:
     """What MLflow's own client of S3 reads."""
     named = ("AWS_", "MLFLOW_S3_")
     return {
-        **(credential_variables() if settings.aws_access_key_id is None else {}),
+        **aws_variables(settings),
         **{name: value for name, value in settings.as_environment().items() if name.startswith(named)},
         # A server of one's own seldom has a host name a bucket.
         "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path" if settings.s3_endpoint_url else "auto",

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from forecastle.embedded import account, mlflow_server, postgresql
+from forecastle.embedded import account, facade_server, mlflow_server, postgresql
 from forecastle.embedded.home import Home, Record
 from forecastle.embedded.process import EarlyExitError, Server, await_ready, start, started_at, stop
-from forecastle.embedded.servers import addresses, running, terminating_raises
+from forecastle.embedded.servers import EVERYTHING, _missing, addresses, running, terminating_raises
 from forecastle.errors import ConfigurationError, ServerError
 from forecastle.settings import Settings
 
@@ -243,3 +243,52 @@ def test_an_mlflow_that_does_not_answer_is_not_ready(problem: Exception, monkeyp
 
     monkeypatch.setattr("urllib.request.urlopen", fail)
     assert not mlflow_server.answers("http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    "given, needs, missing",
+    [
+        ({}, ("valkey",), ["valkey"]),
+        ({}, ("s3",), ["s3"]),
+        ({}, ("mlflow",), ["postgresql", "s3", "mlflow"]),
+        ({}, ("facade",), ["postgresql", "s3", "facade"]),
+        ({}, EVERYTHING, ["postgresql", "valkey", "s3", "mlflow", "facade"]),
+        ({"artifacts": "s3://bucket"}, ("mlflow",), ["postgresql", "mlflow"]),
+        ({"mlflow_tracking_uri": "http://a"}, ("mlflow",), []),
+        ({"mlflow_tracking_uri": "http://a", "database_url": "postgresql://b"}, ("s3", "mlflow"), ["s3"]),
+        ({"redis_url": "redis://c", "facade_url": "http://d"}, EVERYTHING, ["postgresql", "s3", "mlflow"]),
+    ],
+)
+def test_what_is_not_given_starts_after_what_it_needs(
+    given: dict[str, str], needs: tuple[str, ...], missing: list[str]
+) -> None:
+    assert _missing(Settings(**given), needs) == missing
+
+
+def test_a_facade_is_handed_every_secret_and_tells_none(tmp_path: Path) -> None:
+    settings = Settings(
+        database_url="postgresql://me:hunter%402@host/db",
+        redis_url="redis://:hunter3@host/0",
+        artifacts="s3://bucket",
+        aws_access_key_id="key",
+        aws_secret_access_key="hunter4",
+    )
+    server = facade_server.server(tmp_path, settings, 8700)
+    assert set(server.secrets) == {"hunter%402", "hunter@2", "hunter3", "hunter4"}
+    assert server.environment["AWS_SECRET_ACCESS_KEY"] == "hunter4"
+    assert not any("hunter" in part for part in server.command)
+
+
+def test_without_a_key_servers_look_for_credentials_where_the_caller_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "ours")
+    bare = Settings(database_url="postgresql://host/db", artifacts="s3://bucket")
+    keyed = replace(bare, aws_access_key_id="key", aws_secret_access_key="secret")
+    for settings, profile in ((bare, "ours"), (keyed, None)):
+        for server in (
+            facade_server.server(tmp_path, settings, 8700),
+            mlflow_server.server(tmp_path, "postgresql://host/mlflow", settings, 5000),
+        ):
+            assert server.environment.get("AWS_PROFILE") == profile
+            assert ("AWS_SHARED_CREDENTIALS_FILE" in server.environment) == (profile is not None)

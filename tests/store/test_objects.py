@@ -17,7 +17,7 @@ from forecastle.errors import ConfigurationError, IntegrityError, NotFoundError
 from forecastle.settings import Settings
 from forecastle.store import objects as objects_module
 from forecastle.store.objects import Objects, digest_of
-from forecastle.store.storage_test import STEPS, run_storage_test
+from forecastle.store.probe import STEPS, run_storage_test
 
 
 def test_an_object_comes_back_as_it_was_put(objects: Objects) -> None:

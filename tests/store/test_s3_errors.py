@@ -25,8 +25,8 @@ from moto import mock_aws
 from forecastle.errors import ConfigurationError, ForecastleError, NotFoundError, ServerError
 from forecastle.settings import Settings
 from forecastle.store.objects import Objects, digest_of
+from forecastle.store.probe import run_storage_test
 from forecastle.store.s3_errors import s3_errors
-from forecastle.store.storage_test import run_storage_test
 
 AWS = Settings(
     artifacts="s3://evidence/prefix",
