@@ -6,11 +6,13 @@ settings; a test compares the two.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from forecastle.errors import ConfigurationError
 
@@ -32,6 +34,20 @@ def _folder(text: str) -> str:
     if "://" in text:
         raise ValueError("not a folder")
     return text
+
+
+def _postgresql_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise ValueError("not an address of PostgreSQL")
+    _ = parts.port  # raises where a password holds / or ? that is not percent-encoded
+    return text
+
+
+def _level(text: str) -> str:
+    if text.upper() not in logging.getLevelNamesMapping():
+        raise ValueError("no level")
+    return text.upper()
 
 
 def _home(text: str) -> Path:
@@ -56,6 +72,7 @@ class Settings:
         "DATABASE_URL",
         None,
         "PostgreSQL to use (postgresql://…); without it an embedded one starts",
+        _postgresql_url,
         secret=True,
     )
     mlflow_tracking_uri: str | None = _setting(
@@ -84,7 +101,9 @@ class Settings:
         "API key of the person at the command line; one person alone needs none",
         secret=True,
     )
-    log_level: str = _setting("FORECASTLE_LOG_LEVEL", "INFO", "least level that is logged", str.upper)
+    log_level: str = _setting(
+        "FORECASTLE_LOG_LEVEL", "INFO", "least level that is logged: DEBUG, INFO, WARNING, ERROR", _level
+    )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:

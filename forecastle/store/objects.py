@@ -1,6 +1,6 @@
 """Dataset and bundle files: named bytes that are written once and never changed.
 
-A folder for now; S3 joins behind the same four functions.
+A folder for now; S3 joins behind the same functions.
 """
 
 from __future__ import annotations
@@ -15,6 +15,14 @@ from forecastle.errors import NotFoundError
 
 def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 class Objects:
@@ -34,6 +42,7 @@ class Objects:
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(path)
+            _sync_folder(path.parent)  # or the name may be lost with the power, and the ledger names it
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise

@@ -60,7 +60,7 @@ class Blocking:
         raise AssertionError(alias)
 
 with Database(sys.argv[1], 4) as database:
-    promoter = Promoter(database, Objects(Path(sys.argv[2])), Blocking())
+    promoter = Promoter(database, Objects(Path(sys.argv[2])), Blocking(), lambda name, found: None)
     promoter.promote("delivery.story_points", 2, Principal("rita", Role.REVIEWER), "tested")
 """
 
@@ -120,7 +120,7 @@ class Place:
 
     def promote(self, url: str, version: int) -> None:
         with Database(url, 4) as database:
-            promoter = Promoter(database, Objects(self.settings.objects_folder), self.aliases)
+            promoter = Promoter(database, Objects(self.settings.objects_folder), self.aliases, lambda name, found: None)
             promoter.promote(NAME, version, REVIEWER, "tested")
 
 
@@ -249,7 +249,7 @@ def test_a_promotion_that_was_killed_before_its_confirmation_is_undone_before_th
     database_url: str, database: Database, tmp_path: Path
 ) -> None:
     aliases, objects = Aliases(tmp_path / "aliases.json", {"bundle/a": b"first"}), Objects(tmp_path / "objects")
-    promoter = Promoter(database, objects, aliases)
+    promoter = Promoter(database, objects, aliases, lambda name, found: None)
     promoter.promote(NAME, 1, REVIEWER, "tested")
     environment = {"PYTHONPATH": str(projects.ROOT), "PATH": os.defpath}
     arguments = [sys.executable, "-c", PROMOTION, database_url, str(tmp_path / "objects"), str(aliases.file)]
@@ -298,6 +298,6 @@ def test_a_first_promotion_that_was_killed_leaves_nothing_serving_and_its_alias_
         killed.kill()
     with database.transaction() as connection:
         assert ledger.serving(connection, NAME) == {}
-    Promoter(database, objects, aliases).promote(NAME, 3, REVIEWER, "tested")
+    Promoter(database, objects, aliases, lambda name, found: None).promote(NAME, 3, REVIEWER, "tested")
     assert aliases.calls[0] == ("production", None)
     assert aliases.now() == {"production": 3}

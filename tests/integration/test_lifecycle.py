@@ -28,6 +28,7 @@ from forecastle.embedded.servers import running
 from forecastle.errors import ConflictError
 from forecastle.registry.bundle import FILES, digest_of_features, digest_of_files, load_bundle
 from forecastle.registry.promotions import Promoter
+from forecastle.registry.serving import loadable
 from forecastle.registry.tracking import Tracking, Version
 from forecastle.settings import Settings
 from forecastle.store import promotions as ledger
@@ -58,7 +59,7 @@ class World:
 
     @property
     def promoter(self) -> Promoter:
-        return Promoter(self.database, self.objects, self.tracking)
+        return Promoter(self.database, self.objects, self.tracking, loadable(projects.discover()))
 
     def environment(self) -> dict[str, str]:
         """What `eval "$(forecastle env)"` leaves, with the key of somebody who may train."""
@@ -206,7 +207,15 @@ def test_the_model_for_people_has_signature_and_example_and_says_what_the_fast_f
 ) -> None:
     model = mlflow.pyfunc.load_model(f"models:/{NAME}@staging")
     signature = model.metadata.signature
-    assert signature.inputs.input_names() == ["project", "title", "description", "known_points"]
+    assert signature.inputs.input_names() == [
+        "project",
+        "title",
+        "description",
+        "known_count",
+        "known_mean",
+        "known_median",
+        "recent_points",
+    ]
     example = model.input_example
     assert len(example) == 2
     bundle = load_bundle(MODEL_TYPE, bundle_of(world, trained[1]))
