@@ -39,6 +39,9 @@ BAD = [
     ("FORECASTLE_POOL_SIZE", "-99"),
     ("FORECASTLE_POOL_SIZE", "-0071"),
     ("FORECASTLE_ARTIFACTS", "s3://bucket/folder"),
+    ("DATABASE_URL", "postgresql://ada:sesa/me@localhost/forecastle"),
+    ("DATABASE_URL", "mysql://ada:sesame@localhost/forecastle"),
+    ("FORECASTLE_LOG_LEVEL", "LOUD"),
 ]
 
 

@@ -39,7 +39,7 @@ def compare_over_time(candidate: Floats, reference: Floats, blocks: int = BLOCKS
     """
     rows, total = len(candidate), float(np.sum(reference))
     if min(rows, blocks) < LEAST_BLOCKS:
-        return Comparison(rows, 0.0, -np.inf, np.inf, 1.0)
+        return Comparison(rows, _share(float(np.sum(candidate - reference)), total), -np.inf, np.inf, 1.0)
     parts = np.array_split(candidate - reference, min(blocks, rows))
     sums = np.array([part.sum() for part in parts])
     count, sum_of_all, error = len(sums), float(sums.sum()), float(sums.std(ddof=1) * np.sqrt(len(sums)))

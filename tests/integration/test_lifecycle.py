@@ -25,7 +25,7 @@ from mlflow.entities import Run
 import projects
 from forecastle.access.principals import Principal, Role, add_user
 from forecastle.embedded.servers import running
-from forecastle.errors import ConflictError
+from forecastle.errors import ConflictError, NotFoundError
 from forecastle.registry.bundle import FILES, digest_of_features, digest_of_files, load_bundle
 from forecastle.registry.promotions import Promoter
 from forecastle.registry.serving import loadable
@@ -313,7 +313,8 @@ def test_a_training_with_too_few_rows_fails_with_the_number_that_is_missing_and_
     assert "30 missing" in run.data.tags["mlflow.note.content"]
     with world.database.transaction() as connection:
         (row,) = connection.execute("select id from projects where key = 'SMALL'").fetchall()
-    assert world.tracking.list_versions(f"{NAME}.{row['id']}") == []
+    with pytest.raises(NotFoundError):
+        world.tracking.list_versions(f"{NAME}.{row['id']}")
     assert world.alias("staging") == trained[1].version
 
 
