@@ -51,7 +51,7 @@ def main() -> int:
         sys.stderr.write("no public data: set FORECASTLE_PUBLIC_DATA to their folder\n")
         return 1
     asked = IssueImport(files, PRESETS["deepse"], EXPECTATIONS / "issues.json", project_from_file=True)
-    found = as_text(*evaluate_files("delivery.story_points", asked))
+    found = as_text(evaluate_files("delivery.story_points", asked))
     REPORT.write_text("\n".join([HEAD, STORY_POINTS, _measured(), "", found, ""]))
     sys.stderr.write(f"written: {REPORT.relative_to(ROOT)}\n")
     return 0

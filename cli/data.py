@@ -13,7 +13,6 @@ import click
 
 from cli.rooms import opened, say
 from forecastle.access.principals import Permission
-from forecastle.errors import InputError
 from forecastle.generator.issues import Portfolio, generate_issues
 from forecastle.sources.importing import ImportResult, IssueImport, OnError, run_import
 from forecastle.sources.presets import PRESETS, Mapping, mapping_from_json, mapping_from_pairs
@@ -36,9 +35,9 @@ def mapping_options(command: Any) -> Any:
 
 
 def mapping_of(preset: str | None, pairs: tuple[str, ...], mapping_file: Path | None) -> Mapping:
-    """The one way of reading that was asked for. Raises InputError for none or several."""
+    """The one way of reading that was asked for. Raises UsageError for none or several."""
     if sum((preset is not None, bool(pairs), mapping_file is not None)) != 1:
-        raise InputError("say how to read the file: one of --preset NAME, --map FIELD=COLUMN …, --mapping FILE")
+        raise click.UsageError("say how to read the file: one of --preset NAME, --map FIELD=COLUMN …, --mapping FILE")
     if preset is not None:
         return PRESETS[preset]
     return mapping_from_json(mapping_file) if mapping_file is not None else mapping_from_pairs(pairs)
@@ -113,6 +112,8 @@ def projects_list(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([{"id": str(p.id), "key": p.key, "issues": p.issues} for p in found]))
         return
+    if not found:
+        say("no project yet: `forecastle import issues` brings some")
     for project in found:
         click.echo(f"{project.id}  {project.issues:>8,}  {project.key}")
 
@@ -124,8 +125,8 @@ def generate() -> None:
 
 @generate.command("issues")
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--projects", default=3, show_default=True)
-@click.option("--issues", default=200, show_default=True, help="Issues of each project.")
+@click.option("--projects", default=3, type=click.IntRange(min=1), show_default=True)
+@click.option("--issues", default=200, type=click.IntRange(min=1), show_default=True, help="Issues of each project.")
 @click.option("--seed", default=Portfolio().seed, show_default=True)
 def generate_issue_file(path: Path, projects: int, issues: int, seed: int) -> None:
     """Write synthetic issues to a CSV file."""

@@ -21,10 +21,11 @@ from forecastle.access.principals import Permission, Role, add_user
 from forecastle.errors import ConflictError, NothingServesError, ServerError
 from forecastle.generator.issues import Portfolio
 from forecastle.registry.promotions import STAGING, Promoter
+from forecastle.registry.serving import loadable
 from forecastle.sources.importing import IssueImport
 from forecastle.sources.presets import Mapping
 from forecastle.store.principals import list_enabled
-from projects import EXPECTATIONS, get_model_type
+from projects import EXPECTATIONS, discover, get_model_type
 
 MODEL_TYPE = "delivery.story_points"
 USER = "demo"
@@ -82,8 +83,8 @@ def _as_demo_user(room: Room) -> Room:
                     "this home has users of its own; let the demo have another one: FORECASTLE_HOME=… make demo"
                 )
             key = add_user(connection, USER, Role.ADMIN)
-            file.touch(mode=0o600)
-            file.write_text(key)
+        file.touch(mode=0o600)
+        file.write_text(key)
     return replace(room, settings=replace(room.settings, api_key=file.read_text()))
 
 
@@ -101,7 +102,7 @@ def _promote(room: Room) -> str:
     tracking = Tracking(room.settings.require_tracking_uri())
     newest = tracking.version_at_alias(MODEL_TYPE, STAGING)
     principal = room.principal(Permission.PROMOTE)
-    step = Promoter(room.database, room.objects, tracking).promote(
+    step = Promoter(room.database, room.objects, tracking, loadable(discover())).promote(
         MODEL_TYPE, newest.version, principal, "demonstration: the newest version, reviewed by nobody"
     )
     mode = "single-user mode" if step.promotion.single_user_mode else "several users"

@@ -14,8 +14,10 @@ from cli.tables import table
 from forecastle.access.principals import Permission
 from forecastle.errors import NotFoundError
 from forecastle.registry.promotions import Promoter
+from forecastle.registry.serving import loadable
 from forecastle.store import promotions as ledger
 from forecastle.store.promotions import LedgerStep
+from projects import discover
 
 
 @click.group()
@@ -94,7 +96,9 @@ def promote(name: str, version: int, reason: str) -> None:
     """Let VERSION of NAME serve."""
     with _registry() as (room, tracking):
         principal = room.principal(Permission.PROMOTE)
-        step = Promoter(room.database, room.objects, tracking).promote(name, version, principal, _given(reason))
+        step = Promoter(room.database, room.objects, tracking, loadable(discover())).promote(
+            name, version, principal, _given(reason)
+        )
     click.echo(_sentence(step))
 
 
@@ -105,7 +109,9 @@ def rollback(name: str, reason: str) -> None:
     """Let the version of NAME serve that served before."""
     with _registry() as (room, tracking):
         principal = room.principal(Permission.PROMOTE)
-        step = Promoter(room.database, room.objects, tracking).rollback(name, principal, _given(reason))
+        step = Promoter(room.database, room.objects, tracking, loadable(discover())).rollback(
+            name, principal, _given(reason)
+        )
     click.echo(_sentence(step))
 
 

@@ -10,10 +10,9 @@ import click
 
 from forecastle.access.principals import Permission, Principal, at_command_line
 from forecastle.embedded.servers import running, terminating_raises
-from forecastle.errors import ConfigurationError
 from forecastle.settings import Settings
 from forecastle.store.database import Database
-from forecastle.store.migrate import migrate, missing_migrations
+from forecastle.store.migrate import migrate, require_current
 from forecastle.store.objects import Objects
 
 POSTGRESQL, S3, MLFLOW, FACADE = "postgresql", "s3", "mlflow", "facade"
@@ -57,6 +56,6 @@ def opened(needs: Collection[str] = (POSTGRESQL,)) -> Iterator[Room]:
     with serving(needs) as settings, Database(settings.require_database_url(), settings.pool_size) as database:
         if embedded:
             migrate(database)
-        elif missing_migrations(database):
-            raise ConfigurationError("the database lacks migrations of this version: run `forecastle migrate`")
+        else:
+            require_current(database)
         yield Room(settings, database)

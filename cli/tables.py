@@ -8,7 +8,10 @@ from collections.abc import Sequence
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a Markdown table; columns that hold numbers are set to the right."""
     widths = [max(len(line[column]) for line in (head, *rows)) for column in range(len(head))]
-    numeric = [all(_is_number(row[column]) for row in rows) and bool(rows) for column in range(len(head))]
+    numeric = [
+        all(_is_number(row[column]) or not row[column] for row in rows) and any(row[column] for row in rows)
+        for column in range(len(head))
+    ]
 
     def line(cells: Sequence[str]) -> str:
         set_out = [
@@ -22,4 +25,4 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _is_number(cell: str) -> bool:
-    return not cell or cell.replace(",", "").replace(".", "").replace("%", "").lstrip("+-").isdigit()
+    return cell.replace(",", "").replace(".", "").replace("%", "").lstrip("+-").isdigit()

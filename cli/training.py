@@ -7,7 +7,8 @@ import math
 import os
 import secrets
 import sys
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,27 @@ def evaluate_model_type(
     asked = IssueImport(
         paths, mapping, projects.EXPECTATIONS / "issues.json", project_from_file=project_from_file, on_error=on_error
     )
-    found, keys = evaluate_files(model_type, asked)
-    click.echo(json.dumps(as_document(found, keys), indent=2) if as_json else as_text(found, keys))
+    found = evaluate_files(model_type, asked)
+    click.echo(json.dumps(as_document(found), indent=2) if as_json else as_text(found))
 
 
-def evaluate_files(model_type: str, asked: IssueImport) -> tuple[Evaluation, dict[str, str]]:
-    """The evaluation, and the key of each project by its id."""
+@dataclass(frozen=True)
+class EvaluatedFiles:
+    """An evaluation, the key of each project by its id, and what of the files it does not rest on.
+
+    `left_out_unknown_when` outcomes have no moment at which they became known, `skipped` rows broke a rule.
+    """
+
+    evaluation: Evaluation
+    keys: Mapping[str, str]
+    coverage_target: float
+    time_basis: str
+    left_out_unknown_when: int
+    skipped: int
+
+
+def evaluate_files(model_type: str, asked: IssueImport) -> EvaluatedFiles:
+    """Import into a database of its own, walk, and drop the database."""
     from forecastle.registry.dataset import read_rows
     from forecastle.registry.evaluation import evaluate
 
@@ -92,24 +108,32 @@ def evaluate_files(model_type: str, asked: IssueImport) -> tuple[Evaluation, dic
     with serving((POSTGRESQL,)) as settings, temporary_database(settings.require_database_url(), name) as url:
         with Database(url) as database:
             migrate(database)
-            for row in run_import(database, asked, on_stage=say).broken:
+            imported = run_import(database, asked, on_stage=say)
+            for row in imported.broken:
                 say(f"left out: {row}")
             with database.transaction() as connection:
                 keys = {str(project.id): project.key for project in list_projects(connection)}
-            rows = read_rows(database, declared).rows
-        with click.progressbar(length=len(rows), label="walking", file=sys.stderr) as bar:
-            return evaluate(declared, rows, lambda done, total: bar.update(done - bar.pos)), keys
+            read = read_rows(database, declared)
+        with click.progressbar(length=len(read.rows), label="walking", file=sys.stderr) as bar:
+            found = evaluate(declared, read.rows, lambda done, total: bar.update(done - bar.pos))
+    return EvaluatedFiles(found, keys, declared.coverage_target, read.time_basis, read.unknown_when, imported.skipped)
 
 
-def as_document(found: Evaluation, keys: dict[str, str]) -> dict[str, Any]:
+def as_document(files: EvaluatedFiles) -> dict[str, Any]:
     """The evaluation as JSON; losses are mean absolute errors in the target's unit."""
+    found = files.evaluation
     return {
         "model_type": found.model_type,
+        "time_basis": files.time_basis,
         "refits": found.refits,
+        "coverage_target": files.coverage_target,
+        "skipped": files.skipped,
+        "left_out_unknown_when": files.left_out_unknown_when,
+        "without_baseline": found.without_baseline,
         "macro": _without_nan(_macro(found)),
         "projects": [
-            _without_nan({"project": keys[result.cluster], **asdict(result), "clearly_worse": result.clearly_worse})
-            for result in found.clusters
+            _without_nan({"project": files.keys[one.cluster], **asdict(one), "clearly_worse": one.clearly_worse})
+            for one in found.clusters
         ],
     }
 
@@ -130,8 +154,9 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def as_text(found: Evaluation, keys: dict[str, str]) -> str:
-    """The evaluation as a Markdown table."""
+def as_text(files: EvaluatedFiles) -> str:
+    """The evaluation as a Markdown table, and what it rests on."""
+    found, keys = files.evaluation, files.keys
     if not found.clusters:
         return "no project has more than 50 rows: nothing was scored"
     names = list(found.clusters[0].baselines)
@@ -155,7 +180,14 @@ def as_text(found: Evaluation, keys: dict[str, str]) -> str:
     rows.append(["macro", scored, *means, "", "", f"{macro['coverage']:.3f}", "", rank, ""])
     worse = [keys[result.cluster] for result in found.clusters if result.clearly_worse]
     verdict = f"clearly worse than the best baseline: {', '.join(worse) or 'nowhere'} (one-sided 95 %, Holm-corrected)"
-    return "\n".join([*table(head, rows), "", f"{found.model_type}, {found.refits} refits; {verdict}"])
+    basis = "moments" if files.time_basis == "date" else "relative positions, as some rows have no dates"
+    left_out = (
+        f"left out: {files.skipped} rows that broke a rule, {files.left_out_unknown_when} outcomes known at no moment, "
+        f"{found.without_baseline} rows asked before anything was known of their project"
+    )
+    return "\n".join(
+        [*table(head, rows), "", f"{found.model_type}, {found.refits} refits; {verdict};", f"time: {basis}; {left_out}"]
+    )
 
 
 def _line(result: ClusterResult, key: str, names: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ import click
 
 from cli.rooms import opened, say
 from forecastle.access.principals import Permission, Role, add_user, disable_user
+from forecastle.errors import InputError
 from forecastle.store.principals import list_enabled
 
 
@@ -29,6 +30,8 @@ def add(name: str, role: str) -> None:
             first = not list_enabled(connection)
         if not first:
             room.principal(Permission.ADMINISTER)
+        elif role != Role.ADMIN:
+            raise InputError("the first user has to be an admin: nobody else could add others")
         with room.database.transaction() as connection:
             key = add_user(connection, name, Role(role))
     say(f"{name} is {role}. The key below is shown this once:")

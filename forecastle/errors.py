@@ -94,7 +94,7 @@ class NotEnoughDataError(InputError):
         missing = required - rows
         super().__init__(
             f"{what}: {rows} usable rows, {required} required, {missing} missing; "
-            f"import {missing} more rows with a known outcome and train again"
+            f"import {missing} more rows with a known outcome, or wait until outcomes are known, and train again"
         )
 
 

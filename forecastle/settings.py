@@ -6,12 +6,14 @@ settings; a test compares the two.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from forecastle.errors import ConfigurationError
 
@@ -38,6 +40,28 @@ def _bucket(text: str) -> str:
     return text.rstrip("/")
 
 
+def _postgresql_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise ValueError("not an address of PostgreSQL")
+    _ = parts.port  # raises where a password holds / or ? that is not percent-encoded
+    return text
+
+
+def _redis_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("redis", "rediss"):
+        raise ValueError("not an address of Redis")
+    _ = parts.port
+    return text
+
+
+def _level(text: str) -> str:
+    if text.upper() not in logging.getLevelNamesMapping():
+        raise ValueError("no level")
+    return text.upper()
+
+
 def _home(text: str) -> Path:
     return Path(text).expanduser()
 
@@ -60,6 +84,7 @@ class Settings:
         "DATABASE_URL",
         None,
         "PostgreSQL to use (postgresql://…); without it an embedded one starts",
+        _postgresql_url,
         secret=True,
     )
     mlflow_tracking_uri: str | None = _setting(
@@ -72,6 +97,7 @@ class Settings:
         "REDIS_URL",
         None,
         "broker of the jobs (redis://… or rediss://…); without it an embedded Valkey starts",
+        _redis_url,
         secret=True,
     )
     artifacts: str | None = _setting(
@@ -108,7 +134,9 @@ class Settings:
         "API key of the person at the command line; one person alone needs none",
         secret=True,
     )
-    log_level: str = _setting("FORECASTLE_LOG_LEVEL", "INFO", "least level that is logged", str.upper)
+    log_level: str = _setting(
+        "FORECASTLE_LOG_LEVEL", "INFO", "least level that is logged: DEBUG, INFO, WARNING, ERROR", _level
+    )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:

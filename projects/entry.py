@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from forecastle.access.principals import Principal, at_command_line
-from forecastle.errors import ConfigurationError, ForecastleError
+from forecastle.errors import ForecastleError
 from forecastle.settings import Settings
 from forecastle.store.database import Database
-from forecastle.store.migrate import missing_migrations
+from forecastle.store.migrate import require_current
 from forecastle.store.objects import Objects
 from forecastle.store.tenants import get_project
 
@@ -51,8 +51,7 @@ def opened() -> Iterator[Room]:
     settings = Settings.from_env()
     settings.require_tracking_uri()
     with Database(settings.require_database_url(), settings.pool_size) as database:
-        if missing_migrations(database):
-            raise ConfigurationError("the database lacks migrations of this version: run `forecastle migrate`")
+        require_current(database)
         with database.transaction() as connection:
             principal = at_command_line(connection, settings.api_key)
         yield Room(settings, database, Objects.of(settings), principal)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import mlflow
 from pydantic import ValidationError
@@ -26,6 +26,7 @@ from forecastle.registry.answering import Context
 from forecastle.registry.declaration import ModelType, resolve
 from forecastle.registry.history import StoredHistory
 from forecastle.registry.serving import ServingModels
+from forecastle.sources.csv_files import no_progress, read_csv
 from projects import get_model_type
 from projects.entry import Room, opened, run, say
 
@@ -52,11 +53,10 @@ def score_file(room: Room, model_type: ModelType, models: ServingModels, source:
     """Answer `source` into `target`, which appears whole or not at all; returns rows and failed rows."""
     rows = failed = 0
     history = StoredHistory(room.database, model_type.target)
-    unfinished = target.with_name(f".{target.name}.unfinished")
     fields = [*model_type.request_type().model_fields]
     answer_fields = [name for name in model_type.answer_type().model_fields if name != "prediction_id"]
     required = {name for name, field in model_type.request_type().model_fields.items() if field.is_required()}
-    with _reading(source, fields, required) as asked, unfinished.open("w", newline="") as file:
+    with _reading(source, fields, required) as asked, _writing(target) as file:
         writer = csv.DictWriter(file, [*fields, *answer_fields, "error"], restval="")
         writer.writeheader()
         while chunk := list(islice(asked, CHUNK_ROWS)):
@@ -65,9 +65,6 @@ def score_file(room: Room, model_type: ModelType, models: ServingModels, source:
             rows += len(chunk)
             failed += sum("error" in answer for answer in answers)
             say(f"{rows:,} rows")
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(target)
     return rows, failed
 
 
@@ -111,14 +108,27 @@ def _cells(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _reading(source: Path, fields: list[str], required: set[str]) -> Iterator[Iterator[dict[str, str]]]:
+    header, rows = read_csv(source, "utf-8", ",", no_progress)
+    if missing := required - set(header):
+        raise InputError(f"{source}: no column {', '.join(sorted(missing))}; there may be: {', '.join(fields)}")
+    cells = (dict(zip(header, row.cells, strict=False)) for row in rows)
+    yield ({name: found.get(name, "") for name in fields} for found in cells)
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[IO[str]]:
+    """The file appears whole at the end, or not at all."""
+    unfinished = target.with_name(f".{target.name}.unfinished")
     try:
-        with source.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if missing := required - set(reader.fieldnames or ()):
-                raise InputError(f"{source}: no column {', '.join(sorted(missing))}; there may be: {', '.join(fields)}")
-            yield ({name: row.get(name) or "" for name in fields} for row in reader)
+        with unfinished.open("w", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(target)
     except FileNotFoundError:
-        raise InputError(f"{source}: there is no such file") from None
+        raise InputError(f"{target.parent}: there is no such folder") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

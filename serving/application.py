@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 from flask import Flask, jsonify
@@ -12,9 +13,11 @@ from flask_openapi3.models.security_scheme import SecurityScheme
 
 import projects
 from forecastle import __version__
+from forecastle.errors import ServerError
 from forecastle.registry.serving import ServingModels
 from forecastle.settings import Settings
 from forecastle.store.database import Database
+from forecastle.store.migrate import require_current
 from forecastle.store.objects import Objects
 from serving import authentication, problems
 from serving.answering import Answerer
@@ -26,11 +29,13 @@ MOST_BODY_BYTES = 4 * 1024 * 1024
 def create_application(settings: Settings | None = None) -> Flask:
     """The WSGI application, with its own pool of connections and its own loaded versions.
 
-    Raises ConfigurationError where a setting is missing.
+    Raises ConfigurationError where a setting is missing, or the database lacks migrations.
     """
     settings = settings or Settings.from_env()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     database = Database(settings.require_database_url(), settings.pool_size)
+    with suppress(ServerError):  # it may come up after the façade does
+        require_current(database)
     models = ServingModels(database, Objects.of(settings), projects.discover())
     application = build(database, models)
     models.start()

@@ -50,6 +50,11 @@ BAD = [
     ("FORECASTLE_ARTIFACTS", "s3://Bucket"),
     ("FORECASTLE_ARTIFACTS", "s3://bucket/a/../b"),
     ("FORECASTLE_ARTIFACTS", "s3://bucket//double"),
+    ("DATABASE_URL", "postgresql://ada:sesa/me@localhost/forecastle"),
+    ("DATABASE_URL", "mysql://ada:sesame@localhost/forecastle"),
+    ("FORECASTLE_LOG_LEVEL", "LOUD"),
+    ("REDIS_URL", "https://broker:6379"),
+    ("REDIS_URL", "redis://:sesa/me@broker:6379/0"),
 ]
 
 

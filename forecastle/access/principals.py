@@ -76,7 +76,13 @@ def add_user(connection: Connection, name: str, role: Role) -> str:
 
 
 def disable_user(connection: Connection, name: str) -> None:
-    """Withdraw a principal and all its keys; what it did keeps its name. Raises NotFoundError."""
+    """Withdraw a principal and all its keys; what it did keeps its name.
+
+    Raises NotFoundError, ConflictError for the last admin.
+    """
+    admins = [user.name for user in rows.list_enabled(connection) if user.role == Role.ADMIN]
+    if admins == [name]:
+        raise ConflictError(f"{name} is the last admin; add another one first")
     if not rows.disable(connection, name):
         raise NotFoundError(f"no user {name} that could be disabled; `forecastle users list` shows who exists")
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import urllib.request
+from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -31,7 +32,7 @@ def server(folder: Path, settings: Settings, port: int) -> Server:
             "TZ": "UTC",
             "PYTHONSAFEPATH": "1",
             **aws_variables(settings),
-            **settings.as_environment(),
+            **replace(settings, api_key=None).as_environment(),
         },
         folder=folder,
         address=address,

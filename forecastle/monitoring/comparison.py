@@ -12,6 +12,7 @@ from scipy.stats import t as student
 Floats = NDArray[np.float64]
 
 BLOCKS = 10
+LEAST_BLOCKS = 5
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,17 @@ def compare_over_time(candidate: Floats, reference: Floats, blocks: int = BLOCKS
     """Compare paired losses (rows in order of time) by a t interval over contiguous blocks of time.
 
     Neighbouring rows resemble each other, so that blocks and not rows are the unit of variance. Fewer rows than
-    two a block: one row a block, at least two.
+    blocks: one row a block. Fewer than LEAST_BLOCKS decide nothing. Where all blocks differ alike, a t interval has
+    no width, and a sign test says how likely that is.
     """
     rows, total = len(candidate), float(np.sum(reference))
-    if rows < 2:
-        return Comparison(rows, 0.0, -np.inf, np.inf, 1.0)
+    if min(rows, blocks) < LEAST_BLOCKS:
+        return Comparison(rows, _share(float(np.sum(candidate - reference)), total), -np.inf, np.inf, 1.0)
     parts = np.array_split(candidate - reference, min(blocks, rows))
     sums = np.array([part.sum() for part in parts])
     count, sum_of_all, error = len(sums), float(sums.sum()), float(sums.std(ddof=1) * np.sqrt(len(sums)))
     if error == 0:
-        p_worse, reach = float(sum_of_all <= 0), 0.0
+        p_worse, reach = (0.5**count if sum_of_all > 0 else 1.0), 0.0
     else:
         p_worse = float(student.sf(sum_of_all / error, count - 1))
         reach = float(student.ppf(0.95, count - 1)) * error
@@ -63,7 +65,9 @@ def _share(difference: float, total: float) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values corrected for the number of looks (Holm 1979), in the order given."""
+    """p values corrected for the number of looks (Holm 1979), in the order given. Raises ValueError for a NaN."""
+    if any(value != value for value in p_values):
+        raise ValueError("a p value is not a number")
     count = len(p_values)
     corrected = [0.0] * count
     running = 0.0

@@ -13,16 +13,22 @@ Floats = NDArray[np.float64]
 SHRINKAGE_ROWS = 200
 """A cluster's own evidence counts as much as everybody's once it has this many rows."""
 
+PERFECT_REFERENCE = 1.0
+"""Relative loss of a method that errs where the reference does not."""
+
 
 @dataclass(frozen=True)
 class SkillTable:
     """The method with the lowest expected loss, by cluster; `default` answers for clusters not listed.
 
-    `expected` holds each method's expected loss relative to the reference's (0 is as good), by cluster.
+    Losses are relative to the reference's (0 is as good), by cluster: `measured` as it was on `rows` rows, `expected`
+    after shrinkage.
     """
 
     default: str
     by_cluster: Mapping[str, str]
+    rows: Mapping[str, int]
+    measured: Mapping[str, Mapping[str, float]]
     expected: Mapping[str, Mapping[str, float]]
 
     def method_for(self, cluster: str) -> str:
@@ -53,6 +59,8 @@ def choose_methods(losses: Mapping[str, Floats], clusters: NDArray[np.str_], pri
     return SkillTable(
         default=_best(general, methods),
         by_cluster={cluster: _best(values, methods) for cluster, values in expected.items()},
+        rows={cluster: count for cluster, (count, _) in relative.items()},
+        measured={cluster: found for cluster, (_, found) in relative.items()},
         expected=expected,
     )
 
@@ -60,7 +68,9 @@ def choose_methods(losses: Mapping[str, Floats], clusters: NDArray[np.str_], pri
 def _relative(losses: Mapping[str, Floats], rows: NDArray[np.bool_]) -> dict[str, float]:
     sums = {method: float(np.sum(values[rows])) for method, values in losses.items()}
     reference = next(iter(sums.values()))
-    return {method: (value - reference) / reference if reference else 0.0 for method, value in sums.items()}
+    if not reference:  # nothing beats a reference that makes no error; a finite figure keeps the means finite
+        return {method: PERFECT_REFERENCE if value else 0.0 for method, value in sums.items()}
+    return {method: (value - reference) / reference for method, value in sums.items()}
 
 
 def _shrink(own: float, rows: int, towards: float) -> float:

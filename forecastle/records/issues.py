@@ -69,8 +69,6 @@ class IssueRecord:
     effort_hours: float | None = None
     estimate_hours: float | None = None
     changes: tuple[IssueChange, ...] = ()
-    source_file: str | None = None
-    source_line: int | None = None
 
     def __post_init__(self) -> None:
         if self.time_basis == "date" and self.created_at is None:

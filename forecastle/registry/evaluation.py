@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecastle.errors import ForecastleError
+from forecastle.errors import ForecastleError, NotEnoughDataError
 from forecastle.features.recency import KnownOutcomes
 from forecastle.monitoring.comparison import Comparison, compare_over_time, holm
 from forecastle.monitoring.coverage import Coverage, coverage
@@ -57,6 +58,8 @@ class ScoredRow:
     high: float
     method: str
     baselines: Mapping[str, float]
+    known: int
+    """How many outcomes of the cluster were known."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,11 @@ class ClusterResult:
 
 @dataclass(frozen=True)
 class Evaluation:
+    """`without_baseline` rows were answered and are not scored: nothing was known of their cluster yet."""
+
     model_type: str
     refits: int
+    without_baseline: int
     clusters: tuple[ClusterResult, ...]
 
     def macro(self, of: Callable[[ClusterResult], float]) -> float:
@@ -102,21 +108,24 @@ def evaluate(
     examples = make_examples(rows, resolve(model_type.scorer))
     history = WalkedHistory(history_of(rows))
     predictor = Predictor.of(model_type, None)
-    refits = 0
+    refits = unknown = 0
     seen: dict[str, int] = {}
     answered: list[ScoredRow] = []
     cuts = [-math.inf, *sorted({examples.cut_at(share) for share in REFITS}), math.inf] if rows else []
     for start, end in pairwise(cuts):
         known = examples.known_by(start)
         if len(known) >= model_type.least_rows:
-            predictor = Predictor.of(model_type, fit(model_type, known).bundle)
-            refits += 1
+            with suppress(NotEnoughDataError):  # as in the product: what serves goes on serving
+                predictor = Predictor.of(model_type, fit(model_type, known).bundle)
+                refits += 1
         for example in examples.asked_between(start, end):
             seen[example.cluster] = seen.get(example.cluster, 0) + 1
             if seen[example.cluster] > FIRST_ROWS:
+                unknown += not example.outcomes.count
                 answered.append(_answer(model_type, predictor, history, example))
         on_progress(sum(seen.values()), len(rows))
-    return Evaluation(model_type.name, refits, tuple(_results(answered, list(model_type.baselines))))
+    comparable = [row for row in answered if row.known]
+    return Evaluation(model_type.name, refits, unknown, tuple(_results(comparable, list(model_type.baselines))))
 
 
 def _answer(model_type: ModelType, predictor: Predictor, history: WalkedHistory, example: Example) -> ScoredRow:
@@ -133,6 +142,7 @@ def _answer(model_type: ModelType, predictor: Predictor, history: WalkedHistory,
         high=answer.prediction.high,
         method=answer.prediction.rule,
         baselines={name: BASELINES[name](example.outcomes) for name in model_type.baselines},
+        known=example.outcomes.count,
     )
 
 

@@ -29,10 +29,9 @@ class Prediction:
     coverage_target: float
     baseline: float
     """What the reference baseline says; NaN where nothing is known."""
-    expected_loss: float | None
-    """The rule's expected loss relative to the reference baseline's, where the cluster was seen in training."""
-    numbers: Any
-    """What the answer was computed from."""
+    measured_loss: float | None
+    """The rule's loss relative to the reference baseline's, where it was measured on the cluster's earlier rows."""
+    measured_rows: int
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Predictor:
         scorer: Scorer = resolve(model_type.scorer)
         if bundle is not None:
             return cls(model_type, scorer, bundle, bundle.skill, bundle.thresholds)
-        return cls(model_type, scorer, None, SkillTable(next(iter(model_type.baselines)), {}, {}), {})
+        return cls(model_type, scorer, None, SkillTable(next(iter(model_type.baselines)), {}, {}, {}, {}), {})
 
     def predict(self, cluster: str, request: Mapping[str, Any], outcomes: Outcomes) -> Prediction:
         return self.predict_extracted(cluster, self.scorer.extract(request, cluster, outcomes), outcomes)
@@ -69,8 +68,8 @@ class Predictor:
             high=high,
             coverage_target=self.model_type.coverage_target,
             baseline=BASELINES[reference](outcomes),
-            expected_loss=self.skill.expected.get(cluster, {}).get(rule),
-            numbers=features,
+            measured_loss=self.skill.measured.get(cluster, {}).get(rule),
+            measured_rows=self.skill.rows.get(cluster, 0),
         )
 
     def _rule_for(self, cluster: str, outcomes: Outcomes) -> str:

@@ -59,11 +59,17 @@ class Promoter:
     database: Database
     objects: Objects
     aliases: AliasKeeper
+    check: Callable[[str, VersionFiles], None]
+    """Raises where the façade could not load a version of this registered model."""
 
     def promote(self, model_name: str, version: int, principal: Principal, reason: str) -> LedgerStep:
-        """Let `version` serve. Raises NotAllowedError, NotFoundError, ConflictError where it already serves."""
+        """Let `version` serve.
+
+        Raises NotAllowedError, NotFoundError, ConflictError where it already serves, and what `check` raises.
+        """
         principal.require(Permission.PROMOTE)
         found = self.aliases.version_files(model_name, version)
+        self.check(model_name, found)
         target = _Target("promote", version, self._keep(found), found.provenance)
         return self._move(model_name, principal, reason, lambda confirmed: target)
 
@@ -179,4 +185,4 @@ def approved_files(objects: Objects, promotion: Promotion) -> dict[str, bytes]:
 
 def _tampered(promotion: Promotion, file: ApprovedFile, what: str) -> str:
     where = f"{promotion.model_name} version {promotion.to_version}: {file.name}"
-    return f"{where} {what}; it is not loaded, promote it anew"
+    return f"{where} {what} and is not loaded; `forecastle models promote` puts the approved files back"

@@ -121,13 +121,25 @@ def _run(asked: TrainingRequest) -> Iterator[str]:
         except ForecastleError as error:
             mlflow.set_tags({"failure": str(error), "mlflow.note.content": f"**Failed:** {error}"})
             raise
+        except Exception as error:
+            mlflow.set_tag("failure", type(error).__name__)  # its message may hold what somebody wrote
+            raise
 
 
 def git_commit() -> str:
-    """The commit of the code that runs, or `unknown` outside a checkout."""
-    here = Path(__file__).parent
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
+    """The commit of the code that runs, `-dirty` behind it where files were changed; `unknown` outside a checkout."""
+    commit = _git("rev-parse", "HEAD")
+    return f"{commit}-dirty" if commit and _git("status", "--porcelain", "-uno") else commit or "unknown"
+
+
+def _git(*words: str) -> str:
+    try:
+        found = subprocess.run(
+            ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=False, timeout=30
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip()
 
 
 def _log_dataset(version: DatasetVersion, unknown_when: int) -> None:
@@ -226,12 +238,16 @@ def _register(asked: TrainingRequest, fitted: Fitted, version: DatasetVersion, r
         **{f"mae.{name}": f"{loss:.4f}" for name, loss in fitted.overall.methods.items()},
         "coverage": json.dumps(asdict(fitted.overall.coverage)),
     }
-    registered = mlflow.register_model(logged.model_uri, asked.registered_model, tags=tags)
     client = mlflow.MlflowClient()
-    client.update_model_version(asked.registered_model, registered.version, description=_summary(fitted))
-    if asked.project is not None:
-        client.set_registered_model_tag(asked.registered_model, "project", str(asked.project))
-    client.set_registered_model_alias(asked.registered_model, STAGING, registered.version)
+    registered = mlflow.register_model(logged.model_uri, asked.registered_model, tags=tags)
+    try:
+        client.update_model_version(asked.registered_model, registered.version, description=_summary(fitted))
+        if asked.project is not None:
+            client.set_registered_model_tag(asked.registered_model, "project", str(asked.project))
+        client.set_registered_model_alias(asked.registered_model, STAGING, registered.version)
+    except Exception:
+        client.delete_model_version(asked.registered_model, registered.version)  # nothing half-registered
+        raise
     return Version(
         asked.registered_model,
         int(registered.version),

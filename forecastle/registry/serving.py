@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from forecastle.errors import ForecastleError, IntegrityError, NothingServesError
+from forecastle.errors import ForecastleError, IntegrityError, NotFoundError, NothingServesError
 from forecastle.registry.bundle import FOLDER, digest_of_files, load_bundle
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.predictor import Predictor
-from forecastle.registry.promotions import approved_files
+from forecastle.registry.promotions import VersionFiles, approved_files
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Database
 from forecastle.store.objects import Objects
@@ -38,12 +38,38 @@ class ServingVersion:
 
 def load_serving(objects: Objects, model_type: ModelType, step: LedgerStep) -> ServingVersion:
     """Load what a ledger step approved. Raises IntegrityError where a file is not the one that was approved."""
-    files = approved_files(objects, step.promotion)
-    bundle_files = {
-        name.removeprefix(f"{FOLDER}/"): content for name, content in files.items() if name.startswith(f"{FOLDER}/")
-    }
-    predictor = Predictor.of(model_type, load_bundle(model_type, bundle_files))
-    return ServingVersion(predictor, step, digest_of_files(bundle_files))
+    files = _bundle_files(approved_files(objects, step.promotion))
+    return ServingVersion(Predictor.of(model_type, load_bundle(model_type, files)), step, digest_of_files(files))
+
+
+def loadable(model_types: Mapping[str, ModelType]) -> Callable[[str, VersionFiles], None]:
+    """The check of a promotion: the version's bundle loads here, and is the one that its training registered.
+
+    It raises NotFoundError for an unknown model type, IntegrityError and FeatureCodeError like `load_bundle`.
+    """
+
+    def check(model_name: str, found: VersionFiles) -> None:
+        model_type = type_of(model_types, model_name)
+        if model_type is None:
+            raise NotFoundError(f"{model_name} belongs to no model type; there are: {', '.join(model_types)}")
+        files = _bundle_files(found.files)
+        load_bundle(model_type, files)
+        if digest_of_files(files) != found.provenance.get("bundle.digest"):
+            raise IntegrityError(
+                f"{model_name} version {found.version}: its bundle was changed after the training; train a new version"
+            )
+
+    return check
+
+
+def type_of(model_types: Mapping[str, ModelType], model_name: str) -> ModelType | None:
+    """The model type of a registered model: a project's own has the project's id behind its name."""
+    return model_types.get(".".join(model_name.split(".")[:2]))
+
+
+def _bundle_files(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    prefix = f"{FOLDER}/"
+    return {name.removeprefix(prefix): content for name, content in files.items() if name.startswith(prefix)}
 
 
 class ServingModels:
@@ -57,7 +83,7 @@ class ServingModels:
         self._objects = objects
         self._model_types = model_types
         self._serving: Mapping[str, ServingVersion] = {}
-        self._refused: dict[str, tuple[int, str]] = {}
+        self._refused: dict[str, str] = {}
         self._stopped = threading.Event()
 
     def start(self) -> None:
@@ -76,7 +102,7 @@ class ServingModels:
         serving = self._serving
         found = serving.get(f"{model_type.name}.{cluster}") or serving.get(model_type.name)
         if found is None and model_type.name in self._refused:
-            raise NothingServesError(f"what is in production was not loaded: {self._refused[model_type.name][1]}")
+            raise NothingServesError(f"what is in production was not loaded: {self._refused[model_type.name]}")
         if found is None:
             raise NothingServesError(
                 f"no version of {model_type.name} is in production; train one and promote it with "
@@ -96,15 +122,17 @@ class ServingModels:
         self._serving = serving  # one assignment: a request sees the old or the new, never a mixture
 
     def _replace(self, serving: dict[str, ServingVersion], name: str, step: LedgerStep) -> None:
-        model_type = self._model_types.get(".".join(name.split(".")[:2]))
-        if model_type is None or self._refused.get(name, (0, ""))[0] == step.step:
+        model_type = type_of(self._model_types, name)
+        if model_type is None:
             return
         try:
             serving[name] = load_serving(self._objects, model_type, step)
+            self._refused.pop(name, None)
             logger.info("%s serves", serving[name].label)
         except IntegrityError as error:
-            self._refused[name] = (step.step, str(error))  # said once, not at every poll
-            logger.error("not loaded, what served goes on serving: %s", error)  # noqa: TRY400 - the sentence is all
+            if self._refused.get(name) != str(error):  # said once, not at every poll
+                logger.error("not loaded, what served goes on serving: %s", error)  # noqa: TRY400 - the sentence is all
+            self._refused[name] = str(error)
 
     def _follow(self) -> None:
         while not self._stopped.is_set():
@@ -115,6 +143,6 @@ class ServingModels:
                         for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
                             pass
                         self.refresh()
-            except Exception:  # noqa: BLE001 - the thread must outlive whatever the database does
-                logger.warning("promotions are not heard now; trying again")
+            except Exception as error:  # noqa: BLE001 - the thread must outlive whatever the database does
+                logger.warning("promotions are not heard now (%s); trying again", type(error).__name__)
                 self._stopped.wait(1.0)

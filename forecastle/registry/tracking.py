@@ -72,8 +72,10 @@ class Tracking:
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
 
     def list_versions(self, name: str | None = None) -> list[Version]:
-        """Versions of one registered model, or of all, newest first."""
+        """Versions of one registered model, or of all, newest first. Raises NotFoundError."""
         with mlflow_errors():
+            if name is not None:
+                self._client.get_registered_model(name)  # a search for what does not exist finds nothing, silently
             found = self._client.search_model_versions(f"name='{name}'" if name else None)
             aliases = {
                 (model.name, int(version)): alias

@@ -85,8 +85,8 @@ def fit(
     parts = _Parts.of(model_type)
     cut = examples.cut_at(1 - HELD_BACK_SHARE)
     earlier, held_back = examples.known_by(cut), examples.asked_between(cut, math.inf)
-    if not len(earlier):
-        raise NotEnoughDataError(f"{model_type.name}: outcomes known in time", 0, model_type.least_rows)
+    if len(earlier) < FEWEST_KNOWN:
+        raise NotEnoughDataError(f"{model_type.name}, known before the held-back rows", len(earlier), FEWEST_KNOWN)
     skill, thresholds = _choose(parts, earlier, on_progress)
     on_progress(f"fitting {parts.candidate} on {len(earlier):,} rows")
     estimator = parts.fit(earlier)
@@ -96,10 +96,12 @@ def fit(
     )  # fmt: skip
     made = Bundle(manifest, estimator.fast_form(), skill, thresholds)
     bundle = load_bundle(model_type, made.files())  # what is scored is what the façade will load
-    _check_parity(estimator, bundle.model, held_back)
+    _check_parity(parts.trainer, estimator, bundle.model, held_back)
     on_progress(f"scoring {len(held_back):,} held-back rows")
     predictor = Predictor.of(model_type, bundle)
     rows = [e for e in held_back if e.outcomes.count]  # where nothing is known there is no baseline to compare with
+    if not rows:
+        raise NotEnoughDataError(f"{model_type.name}, held back with a known history", 0, 1)
     answers = [predictor.predict_extracted(e.cluster, e.features, e.outcomes) for e in rows]
     losses = _losses(parts, bundle.model, rows, answers)
     clusters = np.array([e.cluster for e in rows], dtype=str)
@@ -179,9 +181,9 @@ def _scores(rows: Sequence[Example], settled: Sequence[Settled]) -> dict[str, li
     return scores
 
 
-def _check_parity(estimator: Estimator, form: FastForm, held_back: Examples) -> None:
-    """Both forms must say the same of every held-back row; the façade answers with the fast one."""
-    for_people = estimator.predict([example.features for example in held_back])
+def _check_parity(trainer: Trainer, estimator: Estimator, form: FastForm, held_back: Examples) -> None:
+    """Both forms must say the same of every held-back row; people ask with a table, the façade with the fast form."""
+    for_people = estimator.predict(trainer.example_table(held_back))
     for example, expected in zip(held_back, for_people, strict=True):
         found = form.estimate(example.features)
         if not math.isclose(found, float(expected), rel_tol=PARITY_TOLERANCE):

@@ -205,6 +205,4 @@ def _record(file: IssueFile, line: int, row: dict[str, Any], ordinal: int) -> Is
         **row,
         ordinal=ordinal,
         time_basis="date" if dated else "ordinal",
-        source_file=file.path.name,
-        source_line=line,
     )

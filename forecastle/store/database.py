@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from forecastle.errors import ServerError
+from forecastle.errors import ConfigurationError, ServerError
 
 Connection = psycopg.Connection[DictRow]
 Result = TypeVar("Result")
@@ -24,8 +24,6 @@ POOL_TIMEOUT_SECONDS = 3.0
 FAIL_FAST_SECONDS = 1.0
 RECONNECT_SECONDS = 2.0
 """How long the pool tries by itself; by default its pauses double for five minutes, while the server may be back."""
-
-logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # its warnings repeat what ServerError says once
 
 
 class Database:
@@ -37,6 +35,7 @@ class Database:
     def __init__(self, url: str, size: int = 8) -> None:
         self._url = url
         self._away_until = 0.0
+        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # its warnings repeat what ServerError says once
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
             min_size=1,
@@ -132,10 +131,15 @@ def temporary_database(url: str, name: str) -> Iterator[str]:
     try:
         with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
             connection.execute(sql.SQL("create database {} template template0").format(identifier))
+    except psycopg.errors.InsufficientPrivilege:
+        raise ConfigurationError("the role of DATABASE_URL may not create databases: give it CREATEDB") from None
     except psycopg.OperationalError as error:
         raise ServerError("PostgreSQL did not answer; is it running?") from error
     try:
         yield with_database(url, name)
     finally:
-        with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+        with (
+            suppress(psycopg.Error),  # what went wrong before says more
+            psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection,
+        ):
             connection.execute(sql.SQL("drop database if exists {} with (force)").format(identifier))

@@ -133,12 +133,14 @@ where not exists (select from issues where issues.project_id = incoming.project_
 def read_issues(connection: Connection, project: UUID | None = None) -> Iterator[IssueRecord]:
     """Every issue (of one project, where given) with its changes, by project and ordinal."""
     changes: dict[UUID, list[IssueChange]] = {}
+    # A later import may say that an issue was made after a change that was seen: it was then changed at once.
     for row in connection.execute(
-        "select issue_id, field, before, after, changed_at from issue_changes order by changed_at, id"
+        "select issue_id, field, before, after, greatest(changed_at, issues.created_at) as changed_at "
+        "from issue_changes join issues on issues.id = issue_id order by changed_at, issue_changes.id"
     ):
         change = IssueChange(field=row["field"], before=row["before"], after=row["after"], changed_at=row["changed_at"])
         changes.setdefault(row["issue_id"], []).append(change)
-    names = {item.name for item in fields(IssueRecord)} - {"changes", "source_file", "source_line"}
+    names = {item.name for item in fields(IssueRecord)} - {"changes"}
     with connection.cursor(name="read_issues") as cursor:
         cursor.itersize = 5_000
         cursor.execute(

@@ -29,12 +29,14 @@ def migrations() -> list[Migration]:
     return sorted(found, key=lambda migration: migration.number)
 
 
-def missing_migrations(database: Database) -> list[Migration]:
-    """What `migrate` would apply; changes nothing."""
+def require_current(database: Database) -> None:
+    """Raises ConfigurationError where the database lacks migrations, or was made by a newer version."""
     with database.transaction() as connection:
         exists = connection.execute("select to_regclass('schema_migrations') as name").fetchone()
         applied = _applied(connection) if exists and exists["name"] else set()
-    return [migration for migration in migrations() if migration.number not in applied]
+    _refuse_newer(applied)
+    if {migration.number for migration in migrations()} - applied:
+        raise ConfigurationError("the database lacks migrations of this version: run `forecastle migrate`")
 
 
 def migrate(database: Database) -> list[Migration]:
@@ -46,12 +48,7 @@ def migrate(database: Database) -> list[Migration]:
     with database.transaction() as connection:
         connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
         applied = _applied(connection)
-        newest = max((migration.number for migration in known), default=0)
-        if applied and max(applied) > newest:
-            raise ConfigurationError(
-                f"the database is at migration {max(applied)}, this version knows {newest}; "
-                "use the newer version of Forecastle, or restore a backup"
-            )
+        _refuse_newer(applied)
         missing = [migration for migration in known if migration.number not in applied]
         for migration in missing:
             connection.execute(migration.text.encode())
@@ -60,6 +57,15 @@ def migrate(database: Database) -> list[Migration]:
                 (migration.number, migration.name),
             )
     return missing
+
+
+def _refuse_newer(applied: set[int]) -> None:
+    newest = max(migration.number for migration in migrations())
+    if applied and max(applied) > newest:
+        raise ConfigurationError(
+            f"the database is at migration {max(applied)}, this version knows {newest}; "
+            "use the newer version of Forecastle, or restore a backup"
+        )
 
 
 def _applied(connection: Connection) -> set[int]:

@@ -15,7 +15,7 @@ from forecastle.store.database import Connection
 
 @dataclass(frozen=True)
 class StoredPrediction:
-    """A prediction and everything its passport shows; `latency_ms` is measured until the row was written."""
+    """A prediction and everything its passport shows; `latency_ms` is measured until the row is about to be written."""
 
     id: UUID
     model_type: str

@@ -74,16 +74,22 @@ def _ensure(connection: Connection, table: str, column: str, workspace: UUID, va
 
 
 def list_projects(connection: Connection) -> list[Project]:
-    rows = connection.execute(
-        "select projects.id, projects.key, count(issues.id) as issues from projects "
-        "left join issues on issues.project_id = projects.id group by projects.id order by projects.key"
-    )
-    return [Project(row["id"], row["key"], row["issues"]) for row in rows]
+    return _projects(connection, None)
 
 
 def get_project(connection: Connection, id_or_key: str) -> Project:
     """A project by its id or its key. Raises NotFoundError."""
-    for project in list_projects(connection):
-        if id_or_key in (str(project.id), project.key):
-            return project
+    for project in _projects(connection, id_or_key):
+        return project
     raise NotFoundError("no project with this id or key; `forecastle projects` lists them")
+
+
+def _projects(connection: Connection, id_or_key: str | None) -> list[Project]:
+    rows = connection.execute(
+        "select projects.id, projects.key, count(issues.id) as issues from projects "
+        "left join issues on issues.project_id = projects.id "
+        "where %(name)s::text is null or projects.key = %(name)s or projects.id::text = %(name)s "
+        "group by projects.id order by projects.key",
+        {"name": id_or_key},
+    )
+    return [Project(row["id"], row["key"], row["issues"]) for row in rows]

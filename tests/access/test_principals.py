@@ -13,9 +13,16 @@ from forecastle.access.principals import (
     add_user,
     at_command_line,
     authenticate,
+    disable_user,
     key_digest,
 )
-from forecastle.errors import ConfigurationError, ConflictError, NotAllowedError, NotAuthenticatedError
+from forecastle.errors import (
+    ConfigurationError,
+    ConflictError,
+    NotAllowedError,
+    NotAuthenticatedError,
+    NotFoundError,
+)
 from forecastle.store.database import Database
 
 ALLOWED = {
@@ -120,3 +127,16 @@ def test_one_of_several_users_has_to_say_who_it_is(database: Database) -> None:
         assert at_command_line(connection, keys["rita"]).name == "rita"
         connection.execute("update principals set disabled_at = now() where name = 'ada'")
         assert at_command_line(connection, None) == Principal("rita", Role.ADMIN, alone=True)
+
+
+def test_the_last_admin_cannot_be_disabled_and_others_can(database: Database) -> None:
+    with database.transaction() as connection:
+        add_user(connection, "ada", Role.ADMIN)
+        key = add_user(connection, "bob", Role.MEMBER)
+        with pytest.raises(ConflictError, match="last admin"):
+            disable_user(connection, "ada")
+        disable_user(connection, "bob")
+        with pytest.raises(NotAuthenticatedError):
+            authenticate(connection, key)
+        with pytest.raises(NotFoundError):
+            disable_user(connection, "bob")

@@ -166,7 +166,9 @@ def test_an_import_tells_what_it_did_as_json(alone: Run, tmp_path: Path) -> None
 )
 def test_there_is_exactly_one_way_to_read_a_file(alone: Run, tmp_path: Path, options: tuple[str, ...]) -> None:
     path = write(tmp_path / "issues.csv", "A-1,one,,3")
-    assert_sentence(alone("import", "issues", path, *options), "one of --preset NAME, --map FIELD=COLUMN")
+    ended = alone("import", "issues", path, *options)
+    assert ended.code == 2
+    assert "one of --preset NAME, --map FIELD=COLUMN" in ended.err
 
 
 def test_a_mapping_of_an_unknown_field_or_column_is_named(alone: Run, tmp_path: Path) -> None:
@@ -278,10 +280,15 @@ def test_an_evaluation_prints_a_table_or_json_and_leaves_no_database_behind(
     head, rows = [cell.strip() for cell in lines[0].split("|")[1:-1]], lines[2:5]
     assert head[:6] == ["project", "rows", "served", "rolling_median", "median", "mean"]
     assert [row.split("|")[1].strip() for row in rows] == ["DEMO1", "DEMO2", "macro"]
-    assert "clearly worse than the best baseline" in lines[-1]
+    assert "clearly worse than the best baseline" in lines[-2]
+    assert "relative positions" in lines[-1]
 
     told = json.loads(run("evaluate", "delivery.story_points", path, *MAP, "--json").out)
-    assert set(told) == {"model_type", "refits", "macro", "projects"}
+    assert set(told) == {
+        *("model_type", "time_basis", "refits", "coverage_target", "macro", "projects"),
+        *("skipped", "left_out_unknown_when", "without_baseline"),
+    }
+    assert (told["time_basis"], told["coverage_target"]) == ("ordinal", 0.8)
     assert told["model_type"] == "delivery.story_points"
     assert told["refits"] > 0
     assert set(told["macro"]) == {"served", "rolling_median", "median", "mean", "coverage", "rank_correlation"}
@@ -401,12 +408,11 @@ def test_models_against_an_mlflow_that_does_not_answer_is_a_sentence(
     assert_sentence(ended, "is it running?")
 
 
-def test_models_of_an_mlflow_without_any_are_an_empty_list(
+def test_a_model_that_does_not_exist_is_a_sentence(
     alone: Run, servers: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", servers.require_tracking_uri())
-    assert json.loads(alone("models", "list", "no.such_model", "--json").out) == []
-    assert alone("models", "list", "no.such_model").out.startswith("| model")
+    assert_sentence(alone("models", "list", "no.such_model"), "forecastle models list")
     assert_sentence(alone("models", "show", "no.such_model"), "no.such_model")
     assert_sentence(alone("models", "show", "no.such_model", 1), "forecastle models list")
     assert_sentence(alone("models", "promote", "no.such_model", 1, "-m", "why"), "forecastle models list")
@@ -419,3 +425,8 @@ def test_a_move_without_a_reason_is_wrong_usage(alone: Run, monkeypatch: pytest.
     blank = alone("models", "promote", "delivery.story_points", 1, "-m", "  ")
     assert blank.code == 2
     assert "say why" in blank.err
+
+
+def test_the_first_user_has_to_be_an_admin(run: Run) -> None:
+    assert_sentence(run("users", "add", "bob", "--role", "viewer"), "the first user has to be an admin")
+    assert run("users", "list").out == ""

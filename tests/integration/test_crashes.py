@@ -61,7 +61,7 @@ class Blocking:
         raise AssertionError(alias)
 
 with Database(sys.argv[1], 4) as database:
-    promoter = Promoter(database, Objects.of(Settings.from_env()), Blocking())
+    promoter = Promoter(database, Objects.of(Settings.from_env()), Blocking(), lambda name, found: None)
     promoter.promote("delivery.story_points", 2, Principal("rita", Role.REVIEWER), "tested")
 """
 
@@ -121,7 +121,7 @@ class Place:
 
     def promote(self, url: str, version: int) -> None:
         with Database(url, 4) as database:
-            promoter = Promoter(database, Objects.of(self.settings), self.aliases)
+            promoter = Promoter(database, Objects.of(self.settings), self.aliases, lambda name, found: None)
             promoter.promote(NAME, version, REVIEWER, "tested")
 
 
@@ -250,7 +250,7 @@ def test_a_promotion_that_was_killed_before_its_confirmation_is_undone_before_th
     database_url: str, database: Database, objects: Objects, tmp_path: Path
 ) -> None:
     aliases = Aliases(tmp_path / "aliases.json", {"bundle/a": b"first"})
-    promoter = Promoter(database, objects, aliases)
+    promoter = Promoter(database, objects, aliases, lambda name, found: None)
     promoter.promote(NAME, 1, REVIEWER, "tested")
     environment = {**objects.settings.as_environment(), "PYTHONPATH": str(projects.ROOT), "PATH": os.defpath}
     arguments = [sys.executable, "-c", PROMOTION, database_url, str(aliases.file)]
@@ -299,6 +299,6 @@ def test_a_first_promotion_that_was_killed_leaves_nothing_serving_and_its_alias_
         killed.kill()
     with database.transaction() as connection:
         assert ledger.serving(connection, NAME) == {}
-    Promoter(database, objects, aliases).promote(NAME, 3, REVIEWER, "tested")
+    Promoter(database, objects, aliases, lambda name, found: None).promote(NAME, 3, REVIEWER, "tested")
     assert aliases.calls[0] == ("production", None)
     assert aliases.now() == {"production": 3}

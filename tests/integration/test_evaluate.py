@@ -36,7 +36,8 @@ def evaluated(
 
     def evaluate(paths: Sequence[Path]) -> tuple[Evaluation, dict[str, str]]:
         asked = IssueImport(paths, PRESETS["deepse"], projects.EXPECTATIONS / "issues.json", project_from_file=True)
-        return evaluate_files("delivery.story_points", asked)
+        found = evaluate_files("delivery.story_points", asked)
+        return found.evaluation, dict(found.keys)
 
     return evaluate
 

@@ -24,9 +24,10 @@ from mlflow.entities import Run
 import projects
 from forecastle.access.principals import Principal, Role, add_user
 from forecastle.embedded.servers import running
-from forecastle.errors import ConflictError
+from forecastle.errors import ConflictError, NotFoundError
 from forecastle.registry.bundle import FILES, digest_of_features, digest_of_files, load_bundle
 from forecastle.registry.promotions import Promoter
+from forecastle.registry.serving import loadable
 from forecastle.registry.tracking import Tracking, Version
 from forecastle.settings import Settings
 from forecastle.store import promotions as ledger
@@ -57,7 +58,7 @@ class World:
 
     @property
     def promoter(self) -> Promoter:
-        return Promoter(self.database, self.objects, self.tracking)
+        return Promoter(self.database, self.objects, self.tracking, loadable(projects.discover()))
 
     def environment(self) -> dict[str, str]:
         """What `eval "$(forecastle env)"` leaves, with the key of somebody who may train."""
@@ -205,7 +206,15 @@ def test_the_model_for_people_has_signature_and_example_and_says_what_the_fast_f
 ) -> None:
     model = mlflow.pyfunc.load_model(f"models:/{NAME}@staging")
     signature = model.metadata.signature
-    assert signature.inputs.input_names() == ["project", "title", "description", "known_points"]
+    assert signature.inputs.input_names() == [
+        "project",
+        "title",
+        "description",
+        "known_count",
+        "known_mean",
+        "known_median",
+        "recent_points",
+    ]
     example = model.input_example
     assert len(example) == 2
     bundle = load_bundle(MODEL_TYPE, bundle_of(world, trained[1]))
@@ -303,7 +312,8 @@ def test_a_training_with_too_few_rows_fails_with_the_number_that_is_missing_and_
     assert "30 missing" in run.data.tags["mlflow.note.content"]
     with world.database.transaction() as connection:
         (row,) = connection.execute("select id from projects where key = 'SMALL'").fetchall()
-    assert world.tracking.list_versions(f"{NAME}.{row['id']}") == []
+    with pytest.raises(NotFoundError):
+        world.tracking.list_versions(f"{NAME}.{row['id']}")
     assert world.alias("staging") == trained[1].version
 
 

@@ -59,7 +59,7 @@ def test_clusters_count_alike_whatever_their_size() -> None:
 
 
 def test_a_cluster_that_the_table_does_not_list_gets_the_default() -> None:
-    table = SkillTable("median", {"a": "model"}, {})
+    table = SkillTable("median", {"a": "model"}, {}, {}, {})
     assert (table.method_for("a"), table.method_for("b")) == ("model", "median")
 
 
@@ -67,3 +67,13 @@ def test_a_reference_without_any_loss_is_not_replaced() -> None:
     zeros, ones = np.zeros(300), np.ones(300)
     found = choose_methods({"reference": zeros, "model": ones}, np.array(["a"] * 300), PRIORS)
     assert found.method_for("a") == "reference"
+
+
+def test_nothing_answers_in_place_of_a_reference_that_makes_no_error() -> None:
+    clusters = np.array(["perfect"] * 300 + ["other"] * 300)
+    reference = np.concatenate([np.zeros(300), np.full(300, 2.0)])
+    model = np.concatenate([np.full(300, 2.0), np.full(300, 1.0)])
+    table = choose_methods({"rolling_median": reference, "model": model}, clusters, {"rolling_median": 0, "model": 0})
+    assert table.method_for("perfect") == "rolling_median"
+    assert table.method_for("other") == "model"
+    assert (table.rows["other"], table.measured["other"]["model"]) == (300, -0.5)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from forecastle.generator.issues import Portfolio, generate_issues
+from forecastle.records.issues import IssueRecord
 from forecastle.registry.dataset import rows_of_issues
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.evaluation import FIRST_ROWS, evaluate
@@ -57,3 +59,27 @@ def test_an_issue_without_a_description_is_answered(model_type: ModelType) -> No
     issues = [replace(issue, description=None) for issue in generate_issues(Portfolio(projects=1, issues=80))]
     (result,) = evaluate(model_type, rows_of_issues(model_type, issues).rows).clusters
     assert result.rows == 80 - FIRST_ROWS
+
+
+def test_a_project_whose_outcomes_come_late_hides_no_other(model_type: ModelType) -> None:
+    """Rows of which nothing can be compared are counted, and the figures of the others are numbers."""
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    issues = [
+        IssueRecord(
+            project_key=project,
+            key=f"{project}-{number}",
+            ordinal=number,
+            time_basis="date",
+            created_at=start + timedelta(hours=number),
+            completed_at=start + timedelta(hours=number + delay),
+            title=f"Issue {number}",
+            story_points=float(1 + number % 3),
+            story_points_known_at=start + timedelta(hours=number + delay),
+        )
+        for project, delay in (("late", 10_000), ("soon", 1))
+        for number in range(120)
+    ]
+    found = evaluate(model_type, rows_of_issues(model_type, issues).rows)
+    assert found.without_baseline == 70
+    assert [result.cluster for result in found.clusters] == ["soon"]
+    assert all(math.isfinite(loss) for loss in found.clusters[0].baselines.values())

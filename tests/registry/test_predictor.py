@@ -27,7 +27,7 @@ def test_without_a_bundle_the_reference_baseline_answers_with_an_unbounded_promi
     assert (found.method, found.rule) == ("baseline", "rolling_median")
     assert found.settled.value == found.baseline == KNOWN.rolling_median
     assert (found.low, found.high) == found.settled.interval(math.inf) == (3.0, 8.0)
-    assert found.expected_loss is None
+    assert found.measured_loss is None
 
 
 @pytest.mark.timeout(20)  # probabilities that are no numbers once made the interval grow for ever
@@ -40,7 +40,7 @@ def test_without_a_bundle_and_without_known_outcomes_the_customary_level_answers
 def test_where_no_outcome_is_known_the_candidate_answers_whatever_the_table_says(
     fitted: Fitted, model_type: ModelType
 ) -> None:
-    predictor = serving(fitted, model_type, SkillTable("median", {"a": "rolling_median"}, {}))
+    predictor = serving(fitted, model_type, SkillTable("median", {"a": "rolling_median"}, {}, {}, {}))
     for cluster in ("a", "never seen"):
         found = predictor.predict(cluster, REQUEST, NONE_KNOWN)
         assert (found.method, found.rule) == ("ml_model", "linear_text")
@@ -49,7 +49,7 @@ def test_where_no_outcome_is_known_the_candidate_answers_whatever_the_table_says
 
 
 def test_each_cluster_is_answered_by_the_method_that_has_skill_there(fitted: Fitted, model_type: ModelType) -> None:
-    skill = SkillTable("mean", {"a": "linear_text", "b": "median"}, {"a": {"linear_text": -0.2}})
+    skill = SkillTable("mean", {"a": "linear_text", "b": "median"}, {"a": 70}, {"a": {"linear_text": -0.2}}, {})
     predictor = serving(fitted, model_type, skill)
     answers = {cluster: predictor.predict(cluster, REQUEST, KNOWN) for cluster in ("a", "b", "c")}
     assert {cluster: answer.rule for cluster, answer in answers.items()} == {
@@ -58,14 +58,15 @@ def test_each_cluster_is_answered_by_the_method_that_has_skill_there(fitted: Fit
         "c": "mean",
     }
     assert [answers[cluster].method for cluster in "abc"] == ["ml_model", "baseline", "baseline"]
-    assert (answers["a"].expected_loss, answers["b"].expected_loss) == (-0.2, None)
+    assert (answers["a"].measured_loss, answers["b"].measured_loss) == (-0.2, None)
+    assert (answers["a"].measured_rows, answers["b"].measured_rows) == (70, 0)
     assert answers["b"].settled.value == 3.0
 
 
 def test_intervals_reach_as_far_as_the_threshold_of_rule_and_cluster(fitted: Fitted, model_type: ModelType) -> None:
     bundle = replace(
         fitted.bundle,
-        skill=SkillTable("median", {}, {}),
+        skill=SkillTable("median", {}, {}, {}, {}),
         thresholds={"median": Thresholds(pooled=0.0, by_cluster={"wide": 0.9999})},
     )
     predictor = Predictor.of(model_type, bundle)
@@ -76,7 +77,9 @@ def test_intervals_reach_as_far_as_the_threshold_of_rule_and_cluster(fitted: Fit
 
 
 def test_a_rule_without_thresholds_promises_the_whole_scale(fitted: Fitted, model_type: ModelType) -> None:
-    predictor = Predictor.of(model_type, replace(fitted.bundle, skill=SkillTable("mean", {}, {}), thresholds={}))
+    predictor = Predictor.of(
+        model_type, replace(fitted.bundle, skill=SkillTable("mean", {}, {}, {}, {}), thresholds={})
+    )
     found = predictor.predict("a", REQUEST, KNOWN)
     assert (found.low, found.high) == (3.0, 8.0)
 

@@ -24,7 +24,7 @@ MODEL = "delivery.story_points"
 
 @pytest.fixture
 def promoter(database: Database, objects: Objects, aliases: Any) -> Promoter:
-    return Promoter(database, objects, aliases)
+    return Promoter(database, objects, aliases, lambda name, found: None)
 
 
 def steps(database: Database) -> list[tuple[str, str, int | None, int]]:
@@ -45,7 +45,9 @@ def test_a_promotion_writes_intent_and_confirmation_with_the_digest_of_every_fil
 ) -> None:
     files = {"bundle/model.json": b"the model", "bundle/skill.json": b"{}", "model/MLmodel": b"for people"}
     aliases = make_aliases({1: files})
-    step = Promoter(database, objects, aliases).promote(MODEL, 1, reviewer, "better on later rows")
+    step = Promoter(database, objects, aliases, lambda name, found: None).promote(
+        MODEL, 1, reviewer, "better on later rows"
+    )
     assert steps(database) == [("intent", "promote", None, 1), ("confirmed", "promote", None, 1)]
     moved = step.promotion
     assert (moved.actor, moved.reason, moved.verdict, moved.single_user_mode) == (

@@ -49,7 +49,7 @@ def promoter(database: Database, objects: Objects, make_aliases: Any, fitted: Fi
         files = replace(fitted.bundle, manifest=manifest).files()
         versions[number] = {f"bundle/{name}": content for name, content in files.items()} | {"model/MLmodel": b"x"}
     versions[9] = {"bundle/manifest.json": b"{}"}
-    return Promoter(database, objects, make_aliases(versions))
+    return Promoter(database, objects, make_aliases(versions), lambda name, found: None)
 
 
 @pytest.fixture

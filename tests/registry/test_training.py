@@ -35,7 +35,7 @@ def test_the_least_rows_are_enough(model_type: ModelType) -> None:
 
 
 def test_rows_whose_outcomes_all_became_known_too_late_teach_nothing(model_type: ModelType, examples: Examples) -> None:
-    with pytest.raises(NotEnoughDataError, match="known in time"):
+    with pytest.raises(NotEnoughDataError, match="known before the held-back rows: 0 usable rows"):
         fit(model_type, Examples(replace(example, known_at=math.inf) for example in examples))
 
 

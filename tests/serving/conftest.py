@@ -70,7 +70,7 @@ class House:
 
     @property
     def promoter(self) -> Promoter:
-        return Promoter(self.database, self.objects, Aliases(self.versions))
+        return Promoter(self.database, self.objects, Aliases(self.versions), lambda name, found: None)
 
     def promote(self, version: int, name: str = MODEL_TYPE.name) -> LedgerStep:
         step = self.promoter.promote(name, version, REVIEWER, "tested")

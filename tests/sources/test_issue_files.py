@@ -60,8 +60,6 @@ def test_a_dated_row_becomes_a_record(tmp_path: Path) -> None:
         created_at=datetime(2024, 1, 2, tzinfo=UTC),
         completed_at=datetime(2024, 11, 2, 15, 4, tzinfo=UTC),
         story_points_known_at=datetime(2024, 1, 2, 22, tzinfo=UTC),
-        source_file="some.csv",
-        source_line=2,
     )
 
 

@@ -118,3 +118,16 @@ def test_one_project_is_read_where_one_is_asked_for(database: Database) -> None:
 
 def test_an_import_of_nothing_is_an_import(database: Database) -> None:
     assert load(database, []) == ImportCounts(0, 0, 0)
+
+
+def test_an_issue_said_to_be_made_after_a_change_that_was_seen_can_still_be_read(database: Database) -> None:
+    made = datetime(2025, 1, 1, tzinfo=UTC)
+    first = IssueRecord(project_key="A", key="A-1", ordinal=0, time_basis="date", created_at=made, title="One")
+    later = datetime.now(UTC) + timedelta(days=365)
+    for issue in (first, replace(first, title="Two"), replace(first, title="Two", created_at=later)):
+        with database.transaction() as connection:
+            import_issues(connection, [issue])
+    with database.transaction() as connection:
+        (read,) = read_issues(connection)
+    assert read.created_at == later
+    assert [change.changed_at for change in read.changes if change.field == "title"] == [later]

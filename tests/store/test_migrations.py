@@ -12,7 +12,7 @@ import pytest
 from forecastle.errors import ConfigurationError
 from forecastle.settings import Settings
 from forecastle.store.database import Database, temporary_database
-from forecastle.store.migrate import migrate, migrations, missing_migrations
+from forecastle.store.migrate import migrate, migrations, require_current
 
 
 @pytest.fixture
@@ -24,15 +24,15 @@ def empty(postgresql: Settings) -> Iterator[str]:
 
 def test_an_empty_database_gets_every_migration_and_the_second_time_none(empty: str) -> None:
     with Database(empty) as database:
-        assert missing_migrations(database) == migrations()
         assert migrate(database) == migrations()
-        assert missing_migrations(database) == []
+        require_current(database)
         assert migrate(database) == []
 
 
-def test_looking_for_missing_migrations_changes_nothing(empty: str) -> None:
+def test_a_database_that_lacks_migrations_is_refused_and_not_changed(empty: str) -> None:
     with Database(empty) as database:
-        missing_migrations(database)
+        with pytest.raises(ConfigurationError, match="run `forecastle migrate`"):
+            require_current(database)
         with database.transaction() as connection:
             row = connection.execute("select count(*) as n from pg_tables where schemaname = 'public'").fetchone()
     assert row == {"n": 0}
@@ -43,6 +43,8 @@ def test_a_database_of_a_newer_version_is_refused_with_a_sentence(database: Data
         connection.execute("insert into schema_migrations (number, name) values (9999, 'from_the_future')")
     with pytest.raises(ConfigurationError, match=r"at migration 9999, this version knows \d+; use the newer version"):
         migrate(database)
+    with pytest.raises(ConfigurationError, match="use the newer version"):
+        require_current(database)
 
 
 def test_two_migrators_at_once_apply_each_migration_once(empty: str) -> None:

@@ -94,6 +94,7 @@ def _reasoning(prediction: Prediction, known: int) -> str:
         if prediction.rule == CANDIDATE
         else f"The project's {prediction.rule.replace('_', ' ')} of {looked_at} known issues"
     )
-    if prediction.expected_loss is None:
+    if prediction.measured_loss is None:
         return f"{what}; on the project itself it was not measured."
-    return f"{what}; on earlier issues its error was {1 + prediction.expected_loss:.0%} of the rolling median's."
+    error = f"{1 + prediction.measured_loss:.0%} of the rolling median's"
+    return f"{what}; on {prediction.measured_rows} earlier issues of the project its error was {error}."

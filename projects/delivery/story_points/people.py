@@ -24,7 +24,7 @@ from projects.delivery.story_points.model import (
 )
 
 ALPHA = 10.0
-COLUMNS = ("project", "title", "description", "known_points")
+COLUMNS = ("project", "title", "description", "known_count", "known_mean", "known_median", "recent_points")
 
 
 class LinearTextRegressor(RegressorMixin, BaseEstimator):
@@ -66,12 +66,10 @@ class LinearTextRegressor(RegressorMixin, BaseEstimator):
 
 
 def _issues_of(table: pd.DataFrame) -> Iterable[IssueNumbers]:
-    """Rows of COLUMNS; `known_points` holds the project's known points, oldest first."""
-    for project, title, description, known in table[list(COLUMNS)].itertuples(index=False):
-        points = [float(value) for value in known]
-        mean = float(np.mean(points)) if points else float("nan")
-        median = float(np.median(points)) if points else float("nan")
-        outcomes = Outcomes(len(points), mean, median, tuple(points[-RECENT:]))
+    """Rows of COLUMNS: `recent_points` holds the project's last known points, oldest first; the others are over all."""
+    for project, title, description, count, mean, median, recent in table[list(COLUMNS)].itertuples(index=False):
+        points = tuple(float(value) for value in recent)
+        outcomes = Outcomes(int(count), float(mean), float(median), points[-RECENT:])
         yield extract({"title": title, "description": description}, project, outcomes)
 
 
@@ -90,7 +88,16 @@ class StoryPointsTrainer:
 
     def example_table(self, examples: Sequence[Example]) -> pd.DataFrame:
         rows = [
-            (e.cluster, e.request["title"], e.request["description"] or "", list(e.outcomes.recent)) for e in examples
+            (
+                e.cluster,
+                e.request.get("title", ""),
+                e.request.get("description", ""),
+                float(e.outcomes.count),
+                e.outcomes.mean,
+                e.outcomes.median,
+                list(e.outcomes.recent),
+            )
+            for e in examples
         ]
         return pd.DataFrame(rows, columns=list(COLUMNS))
 

@@ -177,7 +177,7 @@ def test_a_table_is_predicted_like_its_issues(estimator: Any, examples: Any) -> 
 
 
 def test_a_table_without_known_points_is_predicted_like_a_cold_start(estimator: Any) -> None:
-    table = pd.DataFrame([("new", "Fix the button", "", [])], columns=list(COLUMNS))
+    table = pd.DataFrame([("new", "Fix the button", "", 0, float("nan"), float("nan"), [])], columns=list(COLUMNS))
     cold = extract({"title": "Fix the button", "description": ""}, "new", NONE_KNOWN)
     assert list(estimator.predict(table)) == pytest.approx(list(estimator.predict([cold])), rel=1e-12)
 
