@@ -16,6 +16,7 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from forecastle.errors import IntegrityError
 from forecastle.records.issues import IssueRecord, as_of
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import Row
@@ -123,10 +124,15 @@ def save_version(database: Database, objects: Objects, name: str, found: Trainin
 
 
 def load_version(objects: Objects, version: DatasetVersion) -> TrainingRows:
-    """The rows of a version, exactly as they were saved."""
+    """The rows of a version, exactly as they were saved. Raises IntegrityError where the file holds others."""
     table = pq.read_table(io.BytesIO(objects.get(version.object_name)))
     rows = [Row(**{**item, "request": json.loads(item["request"])}) for item in table.to_pylist()]
-    return TrainingRows(version.time_basis, tuple(rows))
+    found = TrainingRows(version.time_basis, tuple(rows))
+    if digest_of_rows(found) != version.digest:
+        raise IntegrityError(
+            f"{version.object_name} does not hold the rows of its digest; train anew to save them again"
+        )
+    return found
 
 
 def digest_of_rows(found: TrainingRows) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forecastle.errors import IntegrityError
 from forecastle.generator.issues import Portfolio, generate_issues
 from forecastle.records.issues import IssueRecord
 from forecastle.registry.dataset import (
@@ -173,3 +175,14 @@ def test_rows_are_read_of_all_projects_or_of_one(database: Database, model_type:
     assert len(read_rows(database, model_type).rows) == 3
     (row,) = read_rows(database, model_type, project.id).rows
     assert (row.key, row.cluster) == ("B-0", str(project.id))
+
+
+def test_a_file_that_holds_other_rows_than_its_digest_says_is_refused(
+    database: Database, objects: Objects, model_type: ModelType
+) -> None:
+    found = demo(model_type)
+    version = save_version(database, objects, NAME, found)
+    other = save_version(database, objects, NAME, replace(found, rows=found.rows[:-1]))
+    objects.put(version.object_name, objects.get(other.object_name))
+    with pytest.raises(IntegrityError, match="does not hold the rows"):
+        load_version(objects, version)
