@@ -25,6 +25,8 @@ from forecastle.errors import ForecastleError
         "import": ("cli.data:import_data", "Import files."),
         "projects": ("cli.data:projects_list", "List projects with their ids."),
         "train": ("cli.training:train", "Train a model type with mlflow run."),
+        "backup": ("cli.backup:backup", "Copy both databases and all files into a folder."),
+        "restore": ("cli.backup:restore", "Bring a backup back into a new home."),
         "models": ("cli.models:models", "List versions, show one, and move production."),
         "evaluate": ("cli.training:evaluate_model_type", "Walk a model type through files in order of time."),
     },

