@@ -25,6 +25,7 @@ from forecastle.errors import ForecastleError
         "import": ("cli.data:import_data", "Import files."),
         "projects": ("cli.data:projects_list", "List projects with their ids."),
         "train": ("cli.training:train", "Train a model type with mlflow run."),
+        "jobs": ("cli.jobs:jobs", "List, run, follow, retry and cancel jobs."),
         "models": ("cli.models:models", "List versions, show one, and move production."),
         "evaluate": ("cli.training:evaluate_model_type", "Walk a model type through files in order of time."),
     },

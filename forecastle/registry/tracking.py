@@ -116,7 +116,9 @@ class Tracking:
         }
         return VersionFiles(version, files, provenance)
 
-    def run_entry_point(self, root: Path, entry_point: str, experiment: str, parameters: Mapping[str, str]) -> str:
+    def run_entry_point(
+        self, root: Path, entry_point: str, experiment: str, parameters: Mapping[str, str], run_name: str | None = None
+    ) -> str:
         """Run an entry point of `root`/MLproject as a child process, in this environment; returns the run's id.
 
         Raises TrainingError with the reason that the run gave.
@@ -128,10 +130,25 @@ class Tracking:
                 parameters=dict(parameters),
                 experiment_name=experiment,
                 env_manager="local",
+                run_name=run_name,
             )
         except ExecutionException as error:
             raise TrainingError(self._reason(error)) from None
         return str(run.run_id)
+
+    def kill_runs(self, experiment: str, run_name: str, reason: str) -> int:
+        """End the runs of this name that did not succeed as KILLED, with the reason; returns how many."""
+        with mlflow_errors():
+            found = self._client.get_experiment_by_name(experiment)
+            if found is None:
+                return 0
+            runs = self._client.search_runs([found.experiment_id], f"attributes.run_name = '{run_name}'")
+            left = [run for run in runs if run.info.status == "RUNNING" or "failure" not in run.data.tags]
+            left = [run for run in left if run.info.status != "FINISHED"]
+            for run in left:
+                self._client.set_tag(run.info.run_id, "failure", reason)
+                self._client.set_terminated(run.info.run_id, "KILLED")
+        return len(left)
 
     def _reason(self, error: ExecutionException) -> str:
         found = re.search(r"ID '(\w+)'", str(error))
