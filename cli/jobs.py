@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -107,7 +108,7 @@ def follow(room: Room, run: JobRun) -> None:
         run = room.database.retrying(look)
     click.echo(run.detail)
     if run.outcome not in ("succeeded", "skipped"):
-        raise click.exceptions.Exit(1)
+        sys.exit(1)
 
 
 def as_document(run: JobRun) -> dict[str, Any]:
