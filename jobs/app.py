@@ -23,6 +23,7 @@ def create_app(settings: Settings) -> Celery:
     """An application with these settings; it connects on first use. Raises ConfigurationError."""
     app = Celery("forecastle", broker=settings.require_redis_url(), set_as_current=False)
     app.conf.update(
+        broker_connection_max_retries=None,  # the broker comes back at some time
         broker_connection_retry_on_startup=True,
         broker_transport_options={
             "visibility_timeout": VISIBILITY_SECONDS,

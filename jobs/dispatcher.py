@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from forecastle.store import job_runs
+from forecastle.store import job_queue, job_runs
 from forecastle.store.database import Connection, Database
 from forecastle.store.job_runs import Ending, JobRun
 from jobs.registry import JOBS, Job
@@ -42,12 +42,13 @@ class Dispatcher:
         """Plan the ticks that are due at `moment` (now), and send what has to be sent. Raises ServerError."""
         with self.database.transaction() as connection:
             plan_ticks(connection, self.jobs, moment or job_runs.now(connection))
-        idle = self.broker.idle_queues()
+            ask = job_queue.any_unheld(connection)
+        idle = self.broker.idle_queues() if ask else []
         with self.database.transaction() as connection:
-            for run in job_runs.unsent(connection):
+            for run in job_queue.unsent(connection):
                 self._send(connection, run)
         with self.database.transaction() as connection:
-            for run in job_runs.overdue(connection, idle, RESEND_SECONDS):
+            for run in job_queue.overdue(connection, idle, RESEND_SECONDS):
                 self._send(connection, run)
 
     def _send(self, connection: Connection, run: JobRun) -> None:
@@ -59,7 +60,7 @@ class Dispatcher:
         queue = self.jobs[run.name].queue
         # Sent before the mark is committed: sent twice does no harm, never sent would.
         self.broker.send(run, queue)
-        job_runs.mark_sent(connection, run.id, queue)
+        job_queue.mark_sent(connection, run.id, queue)
 
     def _ending(self, run: JobRun) -> Ending | None:
         """How a run ends that must not be sent."""
@@ -86,8 +87,8 @@ def plan_ticks(connection: Connection, jobs: Mapping[str, Job], moment: datetime
         if job.schedule is None:
             continue
         tick = job.schedule.last_tick(moment)
-        first = not job_runs.was_scheduled(connection, job.name)
-        busy = job_runs.open_runs(connection, job.name) > 0
+        first = not job_queue.was_scheduled(connection, job.name)
+        busy = job_queue.open_runs(connection, job.name) > 0
         run = job_runs.plan(connection, job.name, {}, SCHEDULE, f"{job.name}@{tick:%Y-%m-%dT%H:%MZ}")
         if run is None:
             continue

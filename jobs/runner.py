@@ -52,8 +52,9 @@ class Runner:
 
     def run(self, run_id: UUID) -> None:
         """Run it, unless another worker holds it or it has ended. Raises ServerError."""
-        with self.database.transaction() as connection:
-            held = job_runs.take_lease(connection, run_id, self.worker, LEASE_SECONDS)
+        held = self.database.retrying(
+            lambda connection: job_runs.take_lease(connection, run_id, self.worker, LEASE_SECONDS)
+        )
         if held is None:
             log.info("run %s: another worker holds it, or it has ended", run_id)
             return

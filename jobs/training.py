@@ -30,6 +30,9 @@ def train(work: Work) -> Done:
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     tracking = Tracking(work.settings.require_tracking_uri())
     name = f"job {work.run.id}"
+    finished = tracking.find_finished(model_type.name, name)
+    if finished is not None:
+        return Done(1, f"MLflow run {finished}, by an earlier attempt")
     tracking.kill_runs(model_type.name, name, "its worker was lost")
     parameters = {"model_type": model_type.name, "project": project}
     try:

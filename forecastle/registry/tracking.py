@@ -12,6 +12,7 @@ from pathlib import Path
 import mlflow
 import requests
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.environment_variables import (
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
@@ -136,19 +137,28 @@ class Tracking:
             raise TrainingError(self._reason(error)) from None
         return str(run.run_id)
 
-    def kill_runs(self, experiment: str, run_name: str, reason: str) -> int:
-        """End the runs of this name that did not succeed as KILLED, with the reason; returns how many."""
+    def find_finished(self, experiment: str, run_name: str) -> str | None:
+        """The id of a run of this name that succeeded."""
         with mlflow_errors():
-            found = self._client.get_experiment_by_name(experiment)
-            if found is None:
-                return 0
-            runs = self._client.search_runs([found.experiment_id], f"attributes.run_name = '{run_name}'")
-            left = [run for run in runs if run.info.status == "RUNNING" or "failure" not in run.data.tags]
-            left = [run for run in left if run.info.status != "FINISHED"]
-            for run in left:
-                self._client.set_tag(run.info.run_id, "failure", reason)
-                self._client.set_terminated(run.info.run_id, "KILLED")
-        return len(left)
+            runs = self._named(experiment, run_name)
+        return next((run.info.run_id for run in runs if run.info.status == "FINISHED"), None)
+
+    def kill_runs(self, experiment: str, run_name: str, reason: str) -> None:
+        """End the runs of this name that were cut off, and their child runs, as KILLED with the reason."""
+        with mlflow_errors():
+            for run in self._named(experiment, run_name):
+                if run.info.status == "FINISHED" or "failure" in run.data.tags:
+                    continue  # it has an end of its own
+                children = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and attributes.status = 'RUNNING'"
+                for cut in (run, *self._client.search_runs([run.info.experiment_id], children)):
+                    self._client.set_tag(cut.info.run_id, "failure", reason)
+                    self._client.set_terminated(cut.info.run_id, "KILLED")
+
+    def _named(self, experiment: str, run_name: str) -> list[Run]:
+        found = self._client.get_experiment_by_name(experiment)
+        if found is None:
+            return []
+        return list(self._client.search_runs([found.experiment_id], f"attributes.run_name = '{run_name}'"))
 
     def _reason(self, error: ExecutionException) -> str:
         found = re.search(r"ID '(\w+)'", str(error))

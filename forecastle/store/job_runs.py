@@ -5,7 +5,7 @@ Moments are the database's: workers' clocks may differ.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal, LiteralString
@@ -21,7 +21,8 @@ CHANNEL = "forecastle_jobs"
 Outcome = Literal["succeeded", "failed", "skipped", "cancelled"]
 Beat = Literal["held", "cancel", "lost"]
 
-_FREE: LiteralString = "(lease_until is null or lease_until < clock_timestamp())"
+FREE: LiteralString = "(lease_until is null or lease_until < clock_timestamp())"
+"""The condition that nobody holds a run."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Ending:
     error_code: str | None = None
 
 
-_COLUMNS: LiteralString = ", ".join(item.name for item in fields(JobRun))
+COLUMNS: LiteralString = ", ".join(item.name for item in fields(JobRun))
 
 
 def now(connection: Connection) -> datetime:
@@ -86,7 +87,7 @@ def plan(
     """Write a planned run and wake the dispatcher; None where `due_key` was planned before."""
     row = connection.execute(
         f"insert into job_runs (id, name, arguments, planned_by, due_key) values (%s, %s, %s, %s, %s) "
-        f"on conflict (due_key) do nothing returning {_COLUMNS}",
+        f"on conflict (due_key) do nothing returning {COLUMNS}",
         (new_id(), name, Jsonb(dict(arguments)), planned_by, due_key),
     ).fetchone()
     if row is None:
@@ -102,7 +103,7 @@ def take_lease(connection: Connection, run_id: UUID, worker: str, seconds: float
         "update job_runs set started_at = coalesce(started_at, clock_timestamp()), worker = %(worker)s, "
         "lease_token = %(token)s, attempts = attempts + 1, heartbeat_at = clock_timestamp(), "
         "lease_until = clock_timestamp() + make_interval(secs => %(seconds)s) "
-        f"where id = %(id)s and ended_at is null and cancel_requested_at is null and {_FREE}",
+        f"where id = %(id)s and ended_at is null and cancel_requested_at is null and {FREE}",
         {"id": run_id, "worker": worker, "token": new_id(), "seconds": seconds},
     )
 
@@ -138,7 +139,7 @@ def end(connection: Connection, held: JobRun, ending: Ending) -> bool:
 
 def end_unheld(connection: Connection, run_id: UUID, ending: Ending) -> bool:
     """End a run that nobody holds; False where somebody does, or it has ended."""
-    return _end(connection, run_id, ending, _FREE) is not None
+    return _end(connection, run_id, ending, FREE) is not None
 
 
 def _end(
@@ -178,7 +179,7 @@ def retry(connection: Connection, run_id: UUID, by: str) -> JobRun:
 
 def get_run(connection: Connection, run_id: UUID) -> JobRun:
     """Raises NotFoundError."""
-    row = connection.execute(f"select {_COLUMNS} from job_runs where id = %s", (run_id,)).fetchone()
+    row = connection.execute(f"select {COLUMNS} from job_runs where id = %s", (run_id,)).fetchone()
     if row is None:
         raise NotFoundError("no run with this id; `forecastle jobs ls` lists them")
     return JobRun(**row)
@@ -198,59 +199,18 @@ def find_id(connection: Connection, start: str) -> UUID:
 
 def list_runs(connection: Connection, limit: int = 30, name: str | None = None) -> list[JobRun]:
     """The newest runs, of one job or of all."""
-    return _many(
+    return many(
         connection,
-        f"select {_COLUMNS} from job_runs where %(name)s::text is null or name = %(name)s "
+        f"select {COLUMNS} from job_runs where %(name)s::text is null or name = %(name)s "
         "order by planned_at desc, id desc limit %(limit)s",
         {"name": name, "limit": limit},
     )
 
 
-def unsent(connection: Connection, limit: int = 100) -> list[JobRun]:
-    """Planned runs that were never sent, locked against other dispatchers until the transaction ends."""
-    return _many(
-        connection,
-        f"select {_COLUMNS} from job_runs where ended_at is null and sent_at is null "
-        "order by planned_at, id limit %(limit)s for update skip locked",
-        {"limit": limit},
-    )
-
-
-def overdue(connection: Connection, idle_queues: Collection[str], seconds: float, limit: int = 100) -> list[JobRun]:
-    """Runs that nobody holds although they were sent: the lease ran out, or their queue is empty; locked as above."""
-    return _many(
-        connection,
-        f"select {_COLUMNS} from job_runs where ended_at is null and sent_at is not null and {_FREE} "
-        "and (sent_at < lease_until or (queue = any(%(idle)s) "
-        "and sent_at < clock_timestamp() - make_interval(secs => %(seconds)s))) "
-        "order by planned_at, id limit %(limit)s for update skip locked",
-        {"idle": list(idle_queues), "seconds": seconds, "limit": limit},
-    )
-
-
-def mark_sent(connection: Connection, run_id: UUID, queue: str) -> None:
-    connection.execute("update job_runs set sent_at = clock_timestamp(), queue = %s where id = %s", (queue, run_id))
-
-
-def open_runs(connection: Connection, name: str) -> int:
-    """How many runs of a job have not ended."""
-    row = connection.execute(
-        "select count(*) as n from job_runs where name = %s and ended_at is null", (name,)
-    ).fetchone()
-    assert row is not None
-    return int(row["n"])
-
-
-def was_scheduled(connection: Connection, name: str) -> bool:
-    """Whether the schedule has ever planned this job here."""
-    found = connection.execute("select 1 from job_runs where name = %s and due_key is not null limit 1", (name,))
-    return found.fetchone() is not None
-
-
 def _one(connection: Connection, update: LiteralString, values: Mapping[str, Any]) -> JobRun | None:
-    row = connection.execute(f"{update} returning {_COLUMNS}", values).fetchone()
+    row = connection.execute(f"{update} returning {COLUMNS}", values).fetchone()
     return None if row is None else JobRun(**row)
 
 
-def _many(connection: Connection, query: LiteralString, values: Mapping[str, Any]) -> list[JobRun]:
+def many(connection: Connection, query: LiteralString, values: Mapping[str, Any]) -> list[JobRun]:
     return [JobRun(**row) for row in connection.execute(query, values)]

@@ -147,6 +147,7 @@ def test_a_job_runs_once_its_row_says_so_and_nothing_is_left_of_it(open_shop: Sh
     assert found.started_at is not None
     pickup = (found.started_at - found.planned_at).total_seconds()
     record_property("pickup_seconds", pickup)
+    print(f"picked up after {pickup:.3f} s")
     assert pickup < 2
     begun, end = open_shop.lines()
     assert (begun[0], end[0]) == ("begin", "end")

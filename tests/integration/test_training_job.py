@@ -92,6 +92,12 @@ def test_training_succeeds_in_the_name_of_who_planned_it(shop: Shop) -> None:
     (tracked,) = shop.tracked(run_id)
     assert (tracked.info.status, tracked.data.tags["mlflow.user"]) == ("FINISHED", "dana")
     assert found.detail == f"MLflow run {tracked.info.run_id}"
+    # The worker was lost before it could write the end: what was trained is not trained again.
+    with shop.database.transaction() as connection:
+        connection.execute("update job_runs set ended_at = null, outcome = null where id = %s", (run_id,))
+    again = shop.run(run_id)
+    assert (again.outcome, again.detail) == ("succeeded", f"MLflow run {tracked.info.run_id}, by an earlier attempt")
+    assert len(shop.tracked(run_id)) == 1
 
 
 @pytest.mark.slow
@@ -123,3 +129,6 @@ def test_a_training_that_cannot_be_done_ends_with_its_reason(shop: Shop) -> None
     late = shop.run(shop.plan(model_type=NAME), time_limit_seconds=6)
     assert (late.outcome, late.error_code) == ("failed", "time_limit")
     assert all(tracked.info.status != "RUNNING" for tracked in shop.tracked(late.id))
+    client = MlflowClient(shop.settings.require_tracking_uri())
+    experiment = client.get_experiment_by_name(NAME)
+    assert client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'") == []

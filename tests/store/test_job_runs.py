@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from forecastle.errors import ConflictError, InputError, NotFoundError
-from forecastle.store import job_runs
+from forecastle.store import job_queue, job_runs
 from forecastle.store.database import Database
 from forecastle.store.identifiers import new_id
 from forecastle.store.job_runs import Ending, JobRun
@@ -50,8 +50,8 @@ def test_a_tick_is_planned_once(database: Database) -> None:
     with database.transaction() as connection:
         assert job_runs.plan(connection, "a.job", {}, "bob", "a.job@tick") is None
         assert [run.id for run in job_runs.list_runs(connection)] == [first.id]
-        assert job_runs.was_scheduled(connection, "a.job")
-        assert not job_runs.was_scheduled(connection, "another")
+        assert job_queue.was_scheduled(connection, "a.job")
+        assert not job_queue.was_scheduled(connection, "another")
 
 
 def test_a_lease_is_held_by_one_and_taken_over_when_it_has_run_out(database: Database, run: JobRun) -> None:
@@ -120,25 +120,25 @@ def test_what_is_sent_and_what_is_overdue(database: Database, run: JobRun) -> No
         return [one.id for one in found]
 
     with database.transaction() as connection:
-        assert ids(job_runs.unsent(connection)) == [run.id]
-        job_runs.mark_sent(connection, run.id, "q")
-        assert job_runs.unsent(connection) == []
-        assert job_runs.overdue(connection, [], 0) == []  # its message waits
-        assert job_runs.overdue(connection, ["q"], 60) == []  # it has just been sent
-        assert ids(job_runs.overdue(connection, ["q"], 0)) == [run.id]
+        assert ids(job_queue.unsent(connection)) == [run.id]
+        job_queue.mark_sent(connection, run.id, "q")
+        assert job_queue.unsent(connection) == []
+        assert job_queue.overdue(connection, [], 0) == []  # its message waits
+        assert job_queue.overdue(connection, ["q"], 60) == []  # it has just been sent
+        assert ids(job_queue.overdue(connection, ["q"], 0)) == [run.id]
     held(database, run)
     with database.transaction() as connection:
-        assert job_runs.overdue(connection, ["q"], 0) == []  # somebody holds it
+        assert job_queue.overdue(connection, ["q"], 0) == []  # somebody holds it
         connection.execute("update job_runs set lease_until = clock_timestamp()")
-        assert ids(job_runs.overdue(connection, [], 60)) == [run.id]
-        job_runs.mark_sent(connection, run.id, "q")
-        assert job_runs.overdue(connection, [], 60) == []
+        assert ids(job_queue.overdue(connection, [], 60)) == [run.id]
+        job_queue.mark_sent(connection, run.id, "q")
+        assert job_queue.overdue(connection, [], 60) == []
 
 
 def test_two_dispatchers_see_a_run_once(database: Database, run: JobRun) -> None:
     with database.transaction() as first, database.transaction() as second:
-        assert len(job_runs.unsent(first)) == 1
-        assert job_runs.unsent(second) == []
+        assert len(job_queue.unsent(first)) == 1
+        assert job_queue.unsent(second) == []
 
 
 def test_a_run_is_found_by_the_start_of_its_id(database: Database, run: JobRun) -> None:
