@@ -37,3 +37,7 @@ def break_down(work: Work) -> Done:
 
 def eat(work: Work) -> Done:
     return Done(len(bytearray(1 << 30)), "eaten")
+
+
+def tick(work: Work) -> Done:
+    return Done(0, "ticked")

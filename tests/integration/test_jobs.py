@@ -21,7 +21,7 @@ from forecastle.embedded.servers import addresses, running
 from forecastle.settings import Settings
 from forecastle.store import job_runs
 from forecastle.store.database import Database
-from forecastle.store.job_runs import JobRun
+from forecastle.store.job_runs import Ending, JobRun
 from jobs import runner
 from jobs.app import Broker, create_app
 from jobs.dispatcher import Dispatcher
@@ -32,10 +32,12 @@ import sys
 from pathlib import Path
 from jobs import registry, schedules
 options = frozenset({"file", "seconds"})
-def job(name, queue="analysis", seconds=120, memory=1 << 29, schedule=None):
-    return registry.Job(name, queue, f"slow_jobs:{name}", seconds, memory, schedule, frozenset(), options)
+def job(name):
+    return registry.Job(name, "analysis", f"slow_jobs:{name}", 120, 1 << 29, None, frozenset(), options)
 registry.JOBS = {found.name: found for found in (job("note"), job("fail"), job("break_down"), job("eat"))}
-registry.JOBS["short"] = registry.Job("short", "analysis", "slow_jobs:note", 1, 1 << 29, None, options)
+registry.JOBS["nightly"] = registry.Job(
+    "nightly", "analysis", "slow_jobs:tick", 60, 1 << 29, schedules.Daily(0))
+registry.JOBS["short"] = registry.Job("short", "analysis", "slow_jobs:note", 1, 1 << 29, None, frozenset(), options)
 sys.argv = ["jobs", *sys.argv[2:]]
 """
 WORKER = PROGRAM + "from jobs.worker import main; main()"
@@ -167,7 +169,10 @@ def test_how_jobs_fail_is_written_without_anybodys_text(open_shop: Shop) -> None
         "training.train": "unknown_job", "wrong": "invalid_input", "short": "time_limit",
     }  # fmt: skip
     assert found["fail"].detail == "what was handed in is wrong"
-    assert found["nothing"].detail == "there is no job of this name; there are: break_down, eat, fail, note, short"
+    assert (
+        found["nothing"].detail
+        == "there is no job of this name; there are: break_down, eat, fail, nightly, note, short"
+    )
     assert found["nothing"].started_at is None
     assert "ValueError" in str(found["break_down"].detail)
     assert "customer" not in open_shop.logs()
@@ -237,6 +242,51 @@ def test_what_the_broker_lost_is_sent_again(shop: Shop, monkeypatch: pytest.Monk
     dispatcher.run_once()
     assert shop.get(run.id).sent_at != sent
     assert app.control.purge() == 1
+
+
+def test_a_missed_tick_is_caught_up_once_by_two_beats(shop: Shop) -> None:
+    with shop.database.transaction() as connection:
+        long_ago = job_runs.plan(connection, "nightly", {}, "schedule", "nightly@2020-01-01T00:00Z")
+        assert long_ago is not None
+        job_runs.end_unheld(connection, long_ago.id, Ending("succeeded", "ticked"))
+    for name in ("beat", "other"):
+        shop.start(BEAT, name)
+    shop.start(WORKER, "worker")
+    with shop.database.transaction() as connection:
+        caught_up, _ = job_runs.list_runs(connection)
+    assert shop.ended(caught_up).detail == "ticked"
+    time.sleep(2.5)  # two more passes of each
+    with shop.database.transaction() as connection:
+        assert len(job_runs.list_runs(connection)) == 2
+    assert shop.get(caught_up.id).attempts == 1
+
+
+def test_a_broker_that_was_killed_and_comes_back_is_found_again(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    home = tmp_path / "broker"
+    with running(Settings(home=home), ("valkey",)) as given:
+        settings = replace(given, home=tmp_path / "home", database_url=database_url)
+        shop = Shop(settings, database, tmp_path)
+        try:
+            shop.start(BEAT, "beat")
+            shop.start(WORKER, "worker")
+            held = shop.plan("note", file=tmp_path / "held", seconds=6)
+            while not shop.lines("held"):
+                time.sleep(0.05)
+            os.kill(json.loads((home / "run/servers.json").read_text())["valkey"]["pid"], signal.SIGKILL)
+            while_away = shop.plan("note", file=tmp_path / "away")
+            time.sleep(2)
+            assert shop.get(while_away.id).state == "planned"
+            with running(Settings(home=home), ("valkey",)) as again:
+                assert again.redis_url == given.redis_url
+                assert shop.ended(while_away, 60).outcome == "succeeded"
+                found = shop.ended(held)
+                assert (found.outcome, found.attempts) == ("succeeded", 1)
+        finally:
+            shop.stop()
+    for name in ("held", "away"):
+        assert [line[0] for line in shop.lines(name) if line[0] != "alive"] == ["begin", "end"]
 
 
 def test_a_running_job_is_cancelled_with_everything_it_started_and_may_be_retried(
