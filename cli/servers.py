@@ -26,7 +26,7 @@ ADDRESSES = (
 
 @click.command()
 def up() -> None:
-    """Start PostgreSQL, Valkey, S3, MLflow and the façade; Ctrl-C stops them.
+    """Start PostgreSQL, Valkey, S3, MLflow, the façade, worker and beat; Ctrl-C stops them.
 
     A server that is given by URL (see docs/configuration.md) is used and not started.
     """

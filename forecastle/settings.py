@@ -134,6 +134,9 @@ class Settings:
         "API key of the person at the command line; one person alone needs none",
         secret=True,
     )
+    job_run: str | None = _setting(
+        "FORECASTLE_JOB_RUN", None, "run of a job on whose behalf an entry point works; set by the worker"
+    )
     log_level: str = _setting(
         "FORECASTLE_LOG_LEVEL", "INFO", "least level that is logged: DEBUG, INFO, WARNING, ERROR", _level
     )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from forecastle.access.principals import Principal, at_command_line
+from forecastle.access.principals import Principal, at_command_line, on_behalf_of
 from forecastle.errors import ForecastleError
 from forecastle.settings import Settings
 from forecastle.store.database import Database
@@ -53,7 +53,10 @@ def opened() -> Iterator[Room]:
     with Database(settings.require_database_url(), settings.pool_size) as database:
         require_current(database)
         with database.transaction() as connection:
-            principal = at_command_line(connection, settings.api_key)
+            if settings.job_run is not None:
+                principal = on_behalf_of(connection, settings.job_run)
+            else:
+                principal = at_command_line(connection, settings.api_key)
         yield Room(settings, database, Objects.of(settings), principal)
 
 

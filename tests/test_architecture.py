@@ -22,6 +22,7 @@ VIOLATIONS = {
     "Only the command line and tests start embedded": ("forecastle/registry", "import forecastle.embedded.home"),
     "Embedded servers know nothing": ("forecastle/embedded", "import forecastle.store.identifiers"),
     "Flask stands only in serving": ("cli", "import flask"),
+    "Celery stands only in jobs": ("cli", "import celery"),
     "Only tracking, recording and entry points import MLflow": ("forecastle/sources", "import mlflow"),
     "Only the store speaks SQL": ("forecastle/access", "import psycopg"),
     "Only the store speaks S3": ("forecastle/registry", "import boto3"),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from uuid import UUID
 
 from forecastle.errors import ConfigurationError, ConflictError, NotAllowedError, NotAuthenticatedError, NotFoundError
+from forecastle.store import job_runs
 from forecastle.store import principals as rows
 from forecastle.store.database import Connection
 
@@ -93,6 +96,21 @@ def authenticate(connection: Connection, key: str) -> Principal:
     if row is None:
         raise NotAuthenticatedError("this API key is not known; `forecastle users add` makes one")
     return Principal(row.name, Role(row.role), alone=rows.count_enabled(connection) == 1)
+
+
+def on_behalf_of(connection: Connection, run_id: str) -> Principal:
+    """Who planned the run of a job that a worker holds now; the schedule is an operator.
+
+    Raises NotAuthenticatedError where nobody holds it, or its planner was withdrawn.
+    """
+    with suppress(ValueError, NotFoundError):
+        run = job_runs.get_run(connection, UUID(run_id))
+        if run.lease_token is not None and run.due_key is not None:
+            return Principal(run.planned_by, Role.OPERATOR)
+        row = rows.find_enabled(connection, run.planned_by)
+        if run.lease_token is not None and row is not None:
+            return Principal(row.name, Role(row.role), alone=rows.count_enabled(connection) == 1)
+    raise NotAuthenticatedError("no worker holds this run of a job, or who planned it was withdrawn")
 
 
 def at_command_line(connection: Connection, key: str | None) -> Principal:

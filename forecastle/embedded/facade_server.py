@@ -25,21 +25,13 @@ def server(folder: Path, settings: Settings, port: int) -> Server:
     return Server(
         name=NAME,
         command=command(settings.http_host, port, settings.http_workers, settings.http_threads),
-        environment={
-            "PATH": os.defpath,
-            "HOME": str(folder),
-            "LANG": "C.UTF-8",
-            "TZ": "UTC",
-            "PYTHONSAFEPATH": "1",
-            **aws_variables(settings),
-            **replace(settings, api_key=None).as_environment(),
-        },
+        environment=environment(folder, settings),
         folder=folder,
         address=address,
         is_ready=lambda: answers(address),
         setting="FORECASTLE_URL",
         stop_signals=(signal.SIGTERM,),
-        secrets=_secrets(settings),
+        secrets=secrets_of(settings),
     )
 
 
@@ -62,7 +54,21 @@ def answers(address: str) -> bool:
         return False
 
 
-def _secrets(settings: Settings) -> list[str]:
+def environment(folder: Path, settings: Settings) -> dict[str, str]:
+    """What a process of ours is handed: its settings and how to find S3's credentials, no key of a person."""
+    return {
+        "PATH": os.defpath,
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONSAFEPATH": "1",
+        **aws_variables(settings),
+        **replace(settings, api_key=None).as_environment(),
+    }
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """What must not stand in an error."""
     addresses = (settings.database_url, settings.redis_url)
     passwords = [urlsplit(address).password or "" for address in addresses if address]
     found = (*passwords, *map(unquote, passwords), settings.aws_secret_access_key, settings.aws_session_token)

@@ -12,10 +12,19 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from subprocess import Popen
 from types import FrameType
 
-from forecastle.embedded import facade_server, mlflow_server, postgresql, s3_server, valkey_server
+from forecastle.embedded import (
+    beat_server,
+    facade_server,
+    mlflow_server,
+    postgresql,
+    s3_server,
+    valkey_server,
+    worker_server,
+)
 from forecastle.embedded.home import Home, Record
 from forecastle.embedded.process import (
     EarlyExitError,
@@ -29,7 +38,10 @@ from forecastle.embedded.process import (
 from forecastle.settings import Settings
 
 NEEDS = (postgresql.NAME, s3_server.NAME, mlflow_server.NAME)
-EVERYTHING = (postgresql.NAME, valkey_server.NAME, s3_server.NAME, mlflow_server.NAME, facade_server.NAME)
+EVERYTHING = (
+    *(postgresql.NAME, valkey_server.NAME, s3_server.NAME, mlflow_server.NAME),
+    *(facade_server.NAME, worker_server.NAME, beat_server.NAME),
+)
 _ATTEMPTS = 10
 _PAUSE_SECONDS = 0.5
 # What a start says that may go well the next moment: somebody took the port, or processes of a
@@ -198,6 +210,17 @@ def _facade(session: _Session, settings: Settings) -> Callable[[int], Server]:
     return partial(facade_server.server, session.home.path, settings)
 
 
+def _job_process(name: str, recipe: Callable[[Path, Settings], Server]) -> _Kind:
+    """A process that nothing asks: no setting names one, and no address of it is needed."""
+    return _Kind(
+        given=lambda settings: None,
+        fill=lambda settings, address: settings,
+        answers=worker_server.answers,
+        recipe=lambda session, settings: lambda port: recipe(session.home.folder(name), settings),
+        needs=(postgresql.NAME, valkey_server.NAME),
+    )
+
+
 _KINDS = {
     postgresql.NAME: _Kind(
         given=lambda settings: settings.database_url,
@@ -232,4 +255,6 @@ _KINDS = {
         needs=(postgresql.NAME, s3_server.NAME),
         preferred_port=lambda settings: settings.http_port,
     ),
+    worker_server.NAME: _job_process(worker_server.NAME, worker_server.server),
+    beat_server.NAME: _job_process(beat_server.NAME, beat_server.server),
 }

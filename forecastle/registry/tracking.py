@@ -12,6 +12,7 @@ from pathlib import Path
 import mlflow
 import requests
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.environment_variables import (
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
@@ -116,7 +117,9 @@ class Tracking:
         }
         return VersionFiles(version, files, provenance)
 
-    def run_entry_point(self, root: Path, entry_point: str, experiment: str, parameters: Mapping[str, str]) -> str:
+    def run_entry_point(
+        self, root: Path, entry_point: str, experiment: str, parameters: Mapping[str, str], run_name: str | None = None
+    ) -> str:
         """Run an entry point of `root`/MLproject as a child process, in this environment; returns the run's id.
 
         Raises TrainingError with the reason that the run gave.
@@ -128,10 +131,34 @@ class Tracking:
                 parameters=dict(parameters),
                 experiment_name=experiment,
                 env_manager="local",
+                run_name=run_name,
             )
         except ExecutionException as error:
             raise TrainingError(self._reason(error)) from None
         return str(run.run_id)
+
+    def find_finished(self, experiment: str, run_name: str) -> str | None:
+        """The id of a run of this name that succeeded."""
+        with mlflow_errors():
+            runs = self._named(experiment, run_name)
+        return next((run.info.run_id for run in runs if run.info.status == "FINISHED"), None)
+
+    def kill_runs(self, experiment: str, run_name: str, reason: str) -> None:
+        """End the runs of this name that were cut off, and their child runs, as KILLED with the reason."""
+        with mlflow_errors():
+            for run in self._named(experiment, run_name):
+                if run.info.status == "FINISHED" or "failure" in run.data.tags:
+                    continue  # it has an end of its own
+                children = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and attributes.status = 'RUNNING'"
+                for cut in (run, *self._client.search_runs([run.info.experiment_id], children)):
+                    self._client.set_tag(cut.info.run_id, "failure", reason)
+                    self._client.set_terminated(cut.info.run_id, "KILLED")
+
+    def _named(self, experiment: str, run_name: str) -> list[Run]:
+        found = self._client.get_experiment_by_name(experiment)
+        if found is None:
+            return []
+        return list(self._client.search_runs([found.experiment_id], f"attributes.run_name = '{run_name}'"))
 
     def _reason(self, error: ExecutionException) -> str:
         found = re.search(r"ID '(\w+)'", str(error))

@@ -49,6 +49,14 @@ def find_by_key_digest(connection: Connection, digest: bytes) -> PrincipalRow | 
     return None if row is None else PrincipalRow(row["name"], row["role"])
 
 
+def find_enabled(connection: Connection, name: str) -> PrincipalRow | None:
+    """A principal by name, unless withdrawn."""
+    row = connection.execute(
+        "select name, role from principals where name = %s and disabled_at is null", (name,)
+    ).fetchone()
+    return None if row is None else PrincipalRow(row["name"], row["role"])
+
+
 def list_enabled(connection: Connection) -> list[PrincipalRow]:
     rows = connection.execute("select name, role from principals where disabled_at is null order by name")
     return [PrincipalRow(row["name"], row["role"]) for row in rows]

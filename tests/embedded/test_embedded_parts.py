@@ -252,11 +252,15 @@ def test_an_mlflow_that_does_not_answer_is_not_ready(problem: Exception, monkeyp
         ({}, ("s3",), ["s3"]),
         ({}, ("mlflow",), ["postgresql", "s3", "mlflow"]),
         ({}, ("facade",), ["postgresql", "s3", "facade"]),
-        ({}, EVERYTHING, ["postgresql", "valkey", "s3", "mlflow", "facade"]),
+        ({}, EVERYTHING, ["postgresql", "valkey", "s3", "mlflow", "facade", "worker", "beat"]),
         ({"artifacts": "s3://bucket"}, ("mlflow",), ["postgresql", "mlflow"]),
         ({"mlflow_tracking_uri": "http://a"}, ("mlflow",), []),
         ({"mlflow_tracking_uri": "http://a", "database_url": "postgresql://b"}, ("s3", "mlflow"), ["s3"]),
-        ({"redis_url": "redis://c", "facade_url": "http://d"}, EVERYTHING, ["postgresql", "s3", "mlflow"]),
+        (
+            {"redis_url": "redis://c", "facade_url": "http://d"},
+            EVERYTHING,
+            ["postgresql", "s3", "mlflow", "worker", "beat"],
+        ),
     ],
 )
 def test_what_is_not_given_starts_after_what_it_needs(

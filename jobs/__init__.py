@@ -1,0 +1,1 @@
+"""Jobs: what the product does by itself. Celery stands only here."""

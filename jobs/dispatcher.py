@@ -1,0 +1,99 @@
+"""Brings planned runs on their way, and plans what is due. Any number of dispatchers may run at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from forecastle.store import job_queue, job_runs
+from forecastle.store.database import Connection, Database
+from forecastle.store.job_runs import Ending, JobRun
+from jobs.registry import JOBS, Job
+
+RESEND_SECONDS = 30.0
+"""A run that was sent, and that nobody has taken although its queue is empty, is sent again after this long."""
+MOST_ATTEMPTS = 3
+"""A run that has taken this many workers with it is given up."""
+SCHEDULE = "schedule"
+
+log = logging.getLogger(__name__)
+
+
+class Sender(Protocol):
+    """The broker, as the dispatcher sees it. Both raise ServerError."""
+
+    def send(self, run: JobRun, queue: str) -> None: ...
+
+    def idle_queues(self) -> list[str]: ...
+
+
+@dataclass
+class Dispatcher:
+    """One pass after another over what is planned, sent and due."""
+
+    database: Database
+    broker: Sender
+    jobs: Mapping[str, Job] = field(default_factory=lambda: JOBS)
+
+    def run_once(self, moment: datetime | None = None) -> None:
+        """Plan the ticks that are due at `moment` (now), and send what has to be sent. Raises ServerError."""
+        with self.database.transaction() as connection:
+            plan_ticks(connection, self.jobs, moment or job_runs.now(connection))
+            ask = job_queue.any_unheld(connection)
+        idle = self.broker.idle_queues() if ask else []
+        with self.database.transaction() as connection:
+            for run in job_queue.unsent(connection):
+                self._send(connection, run)
+        with self.database.transaction() as connection:
+            for run in job_queue.overdue(connection, idle, RESEND_SECONDS):
+                self._send(connection, run)
+
+    def _send(self, connection: Connection, run: JobRun) -> None:
+        ending = self._ending(run)
+        if ending is not None:
+            job_runs.end_unheld(connection, run.id, ending)
+            log.info("%s %s: %s", run.name, run.id, ending.outcome)
+            return
+        queue = self.jobs[run.name].queue
+        # Sent before the mark is committed: sent twice does no harm, never sent would.
+        self.broker.send(run, queue)
+        job_queue.mark_sent(connection, run.id, queue)
+
+    def _ending(self, run: JobRun) -> Ending | None:
+        """How a run ends that must not be sent."""
+        if run.cancel_requested_at is not None:
+            return Ending("cancelled", "cancelled; its worker was gone")
+        if run.name not in self.jobs:
+            known = ", ".join(sorted(self.jobs))
+            return Ending("failed", f"there is no job of this name; there are: {known}", error_code="unknown_job")
+        refusal = self.jobs[run.name].refusal(run.arguments)
+        if refusal is not None:
+            return Ending("failed", refusal, error_code="invalid_input")
+        if run.attempts >= MOST_ATTEMPTS:
+            detail = f"{run.attempts} workers were lost while they ran it; the log of the worker may say why"
+            return Ending("failed", detail, error_code="worker_lost")
+        return None
+
+
+def plan_ticks(connection: Connection, jobs: Mapping[str, Job], moment: datetime) -> None:
+    """Plan the newest tick of every schedule, once; older ones that were missed are not caught up.
+
+    A tick is skipped where the run of an earlier one has not ended, and where no schedule was ever kept here.
+    """
+    for job in jobs.values():
+        if job.schedule is None:
+            continue
+        tick = job.schedule.last_tick(moment)
+        first = not job_queue.was_scheduled(connection, job.name)
+        busy = job_queue.open_runs(connection, job.name) > 0
+        run = job_runs.plan(connection, job.name, {}, SCHEDULE, f"{job.name}@{tick:%Y-%m-%dT%H:%MZ}")
+        if run is None:
+            continue
+        if first:
+            detail = "this tick was before the first start of the schedule here"
+            job_runs.end_unheld(connection, run.id, Ending("skipped", detail))
+        elif busy:
+            job_runs.end_unheld(connection, run.id, Ending("skipped", "an earlier run of this job has not ended"))

@@ -1,0 +1,92 @@
+"""Every job there is: its queue, when it is due, its limits, and the function that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from forecastle.settings import Settings
+from forecastle.store.database import Database
+from forecastle.store.job_runs import JobRun
+from jobs.schedules import Daily, Schedule
+
+TRAINING, ANALYSIS, MAINTENANCE = QUEUES = ("training", "analysis", "maintenance")
+MINUTE, HOUR, GIGABYTE = 60, 3600, 1 << 30
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job's function is handed."""
+
+    settings: Settings
+    database: Database
+    run: JobRun
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a job's function achieved: how many things, and a sentence without anybody's text."""
+
+    items: int
+    detail: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job. `function` (module:name) takes a Work and returns a Done, in a process of its own.
+
+    It is idempotent: it may run again from its beginning after a worker was lost. `required` and `optional`
+    are the names of its arguments.
+    """
+
+    name: str
+    queue: str
+    function: str
+    time_limit_seconds: float
+    memory_limit_bytes: int
+    schedule: Schedule | None = None
+    required: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+
+    def refusal(self, arguments: Mapping[str, str]) -> str | None:
+        """A sentence that says which arguments are missing or not known."""
+        if missing := self.required - set(arguments):
+            return f"{self.name} needs {', '.join(sorted(missing))}: give it with --arg NAME=VALUE"
+        if unknown := set(arguments) - self.required - self.optional:
+            known = ", ".join(sorted(self.required | self.optional)) or "none"
+            return f"{self.name} takes no {', '.join(sorted(unknown))}; its arguments are: {known}"
+        return None
+
+
+JOBS: Mapping[str, Job] = {
+    job.name: job
+    for job in (
+        Job(
+            "maintenance.cleanup_predictions",
+            MAINTENANCE,
+            "jobs.maintenance:cleanup_predictions",
+            time_limit_seconds=HOUR,
+            memory_limit_bytes=GIGABYTE,
+            schedule=Daily(3),
+        ),
+        Job(
+            "training.train",
+            TRAINING,
+            "jobs.training:train",
+            time_limit_seconds=6 * HOUR,
+            memory_limit_bytes=4 * GIGABYTE,
+            required=frozenset({"model_type"}),
+            optional=frozenset({"project"}),
+        ),
+    )
+}
+
+
+def resolve(function: str) -> Callable[[Work], Done]:
+    """The function behind its dotted name."""
+    module, _, name = function.partition(":")
+    found: Any = getattr(import_module(module), name)
+    assert callable(found)
+    return found  # type: ignore[no-any-return]
