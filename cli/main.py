@@ -16,7 +16,11 @@ from forecastle.errors import ForecastleError
     context_settings={"help_option_names": ["-h", "--help"]},
     commands={
         "demo": ("cli.demonstration:demo", "Generate, validate, train, promote, ask the façade."),
-        "up": ("cli.servers:up", "Start all servers; Ctrl-C stops them."),
+        "up": ("cli.supervision:up", "Start all servers and keep them running; Ctrl-C stops them."),
+        "down": ("cli.supervision:down", "Stop what `up` keeps running."),
+        "status": ("cli.supervision:show_status", "Show how the servers are doing."),
+        "logs": ("cli.supervision:logs", "Show what the servers say."),
+        "doctor": ("cli.doctor:doctor", "Check everything that Forecastle stands on."),
         "env": ("cli.servers:env", "Print where the servers are, for eval."),
         "migrate": ("cli.servers:migrate_database", "Bring the database up to date."),
         "storage": ("cli.storage:storage", "Test whether files can be kept in S3."),
