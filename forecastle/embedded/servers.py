@@ -69,6 +69,11 @@ def given(name: str, settings: Settings) -> str | None:
     return _KINDS[name].given(settings)
 
 
+def needs_of(name: str) -> Collection[str]:
+    """The servers that have to be there before this one."""
+    return _KINDS[name].needs
+
+
 @contextmanager
 def running(
     settings: Settings,

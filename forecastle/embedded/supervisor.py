@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from forecastle.embedded.home import Home
 from forecastle.embedded.process import Launch, kill
-from forecastle.embedded.servers import is_responsive, missing, provide, session, start_again
+from forecastle.embedded.servers import is_responsive, missing, needs_of, provide, session, start_again
 from forecastle.embedded.session import ATTEMPTS, PAUSE_SECONDS, Session, is_passing
 from forecastle.embedded.supervision import (
     RESTARTING,
@@ -99,7 +99,7 @@ class Supervisor:
     def _look_after(self, watched: _Watched) -> None:
         now = time.monotonic()
         if watched.state == RESTARTING:
-            if now >= watched.due:
+            if now >= watched.due and self._has_what_it_needs(watched):
                 self._start_again(watched)
         elif watched.state == STARTING:
             self._await(watched)
@@ -107,6 +107,10 @@ class Supervisor:
             self._lost(watched, self._end_of(watched.name))
         elif watched.state == RUNNING and now - watched.asked >= self._patience.probe_seconds:
             self._ask(watched)
+
+    def _has_what_it_needs(self, watched: _Watched) -> bool:
+        """A database may take its time after a crash; who cannot start without it would fail in vain."""
+        return all(self._watched[name].state == RUNNING for name in needs_of(watched.name) if name in self._watched)
 
     def _start_again(self, watched: _Watched) -> None:
         watched.restarts += 1
