@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from threading import Event, Thread
 
@@ -51,7 +51,8 @@ def up(only: tuple[str, ...], detach: bool, verbose: bool) -> None:
     settings, needs = Settings.from_env(), only or EVERYTHING
     home = _home(settings)
     if detach:
-        start_in_background(home, ["up", *(f"--only={name}" for name in only)])
+        with terminating_raises():
+            start_in_background(home, ["up", *(f"--only={name}" for name in only)])
         return
     try:
         with (
@@ -89,7 +90,8 @@ def _showing_logs(home: Home) -> Iterator[None]:
 
     def show() -> None:
         while not is_over.wait(_READ_SECONDS):
-            _show(follower)
+            with suppress(OSError):  # a terminal that was closed
+                _show(follower)
 
     thread = Thread(target=show, daemon=True)
     thread.start()
@@ -98,7 +100,8 @@ def _showing_logs(home: Home) -> Iterator[None]:
     finally:
         is_over.set()
         thread.join()
-        _show(follower)
+        with suppress(OSError):
+            _show(follower)
 
 
 def _show(follower: Follower) -> None:

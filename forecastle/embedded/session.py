@@ -91,10 +91,6 @@ class Session:
         record = self.home.records().get(name)
         return record is not None and record.is_live
 
-    def address(self, name: str) -> str:
-        """Where a server of this home is, be it ours or not."""
-        return self.started[name].server.address if name in self.started else self.home.records()[name].address
-
     def stop_all(self, order: tuple[str, ...]) -> None:
         """Stop what was started, the last of `order` first, whatever goes wrong with one of them."""
         with ExitStack() as undo:
@@ -125,4 +121,5 @@ class Session:
             try:
                 stop(started.server, started.process)
             finally:
-                self.home.forget(started.server.name, started.process.pid)
+                with suppress(OSError):  # a full disk; the record of a process that is gone does no harm
+                    self.home.forget(started.server.name, started.process.pid)

@@ -20,7 +20,7 @@ SILENT = "not answering"
 
 @dataclass(frozen=True)
 class Status:
-    """One server; `address` is without user and password, `since` in seconds from now back."""
+    """One server; `address` is without user and password, `seconds` how long it has been so."""
 
     name: str
     state: str
@@ -57,7 +57,7 @@ def status(settings: Settings) -> list[Status]:
 
 def _embedded(home: Home, name: str, is_wanted: bool, condition: Condition | None) -> Status:
     state = condition.state if condition else STOPPED
-    seconds = time.time() - condition.since if condition else None
+    seconds = max(0.0, time.time() - condition.since) if condition else None
     restarts = condition.restarts if condition else 0
     record = home.records().get(name)
     if record is None or not record.is_live:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -136,13 +136,14 @@ class Supervisor:
         self._is_up(watched, f"answers again after {time.monotonic() - watched.lost_at:.1f} s")
 
     def _ask(self, watched: _Watched) -> None:
-        is_responsive_now = is_responsive(watched.name, self._session.address(watched.name))
         watched.asked = time.monotonic()
-        if is_responsive_now:
+        started = self._session.started.get(watched.name)
+        if started is None:  # another command's, who sees for itself whether it answers
+            return
+        if is_responsive(watched.name, started.server.address):
             watched.answered = watched.asked
         elif watched.asked - watched.answered >= self._patience.silent_seconds:
-            if watched.name in self._session.started:
-                kill(self._session.started[watched.name].process)
+            kill(started.process)
             self._lost(watched, f"did not answer for {watched.asked - watched.answered:.0f} s")
 
     def _lost(self, watched: _Watched, what: str, error: Exception | None = None) -> None:
@@ -190,7 +191,8 @@ class Supervisor:
 
     def _tell(self) -> None:
         conditions = {name: Condition(one.state, one.since, one.restarts) for name, one in self._watched.items()}
-        write(self._session.home, Supervision.of_this_process(self._is_ready, conditions))
+        with suppress(OSError):  # a full disk hinders whoever looks, not the servers
+            write(self._session.home, Supervision.of_this_process(self._is_ready, conditions))
 
 
 @contextmanager
