@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -54,6 +55,11 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:  # whoever read it has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        click.echo("error: the disk is full: make room and do it again; `forecastle doctor` says where", err=True)
         sys.exit(1)
     except ForecastleError as error:
         click.echo(f"error: {error}", err=True)

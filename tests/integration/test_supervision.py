@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ class Place:
     """A home, and the command run in it."""
 
     home: Path
+    output: Path | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -80,11 +81,15 @@ class Place:
 
     def begin(self, *command: str) -> subprocess.Popen[bytes]:
         """A process whose words `said` reads."""
-        with (self.home.parent / "said").open("wb") as output:
+        with self._said.open("wb") as output:
             return subprocess.Popen(command, env=self.environment, stdout=output, stderr=output)
 
     def said(self) -> str:
-        return (self.home.parent / "said").read_text()
+        return self._said.read_text()
+
+    @property
+    def _said(self) -> Path:
+        return self.output or self.home.parent / "said"
 
     @contextmanager
     def up(self, *arguments: str, command: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
@@ -401,3 +406,46 @@ def test_a_server_that_does_not_exist_is_told(place: Place) -> None:
         refused = place.run(*arguments)
         assert refused.returncode == 2
         assert "there is no server oracle; there are postgresql, valkey, s3" in refused.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 120 MB; skips where one may not make one."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m", "none", str(folder)], check=False)
+    if made.returncode != 0:
+        pytest.skip("only root may mount a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    file = folder / "fill"
+    with suppress(OSError), file.open("wb", buffering=0) as writing:
+        while True:
+            writing.write(b"0" * 65_536)
+    return file
+
+
+@linux_only
+def test_a_full_disk_is_a_sentence_and_damages_nothing(small_disk: Path) -> None:
+    place = Place(small_disk / "home", small_disk.with_name("said"))
+    with place.up("--only", "postgresql,valkey") as supervisor:
+        before = place.settings("postgresql")
+        assert before is not None
+        write, is_there = write_and_read("postgresql", before)
+        write()
+        filling = fill(small_disk)
+        place.send("valkey", signal.SIGKILL)
+        assert supervisor.wait(60) == 1
+        assert "No space left on device" in place.said()
+        assert "Traceback" not in place.said()
+    assert "make room" in place.run("doctor").stdout
+    refused = place.run("up", "--only", "postgresql")
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr
+    filling.unlink()
+    with place.up("--only", "postgresql,valkey"):
+        assert is_there()
+    assert not place.processes()
