@@ -19,7 +19,7 @@ from cli.tables import table
 from forecastle.embedded import supervision
 from forecastle.embedded.home import Home
 from forecastle.embedded.logs import Follower, last_lines
-from forecastle.embedded.servers import EVERYTHING, missing, terminating_raises
+from forecastle.embedded.servers import EVERYTHING, needs_of, terminating_raises
 from forecastle.embedded.status import Status, status
 from forecastle.embedded.supervisor import Supervisor, supervising
 from forecastle.settings import Settings
@@ -70,7 +70,7 @@ def up(only: tuple[str, ...], detach: bool, verbose: bool) -> None:
 def _start(supervisor: Supervisor, needs: Collection[str]) -> None:
     """Start everything; the tables are there before who reads them."""
     embedded = supervisor.settings.database_url is None
-    if POSTGRESQL in missing(supervisor.settings, needs) or (FACADE in needs and not embedded):
+    if any(name == POSTGRESQL or POSTGRESQL in needs_of(name) for name in needs):
         settings = supervisor.start((POSTGRESQL,))
         with Database(settings.require_database_url()) as database:
             bring_up_to_date(database, embedded)

@@ -21,7 +21,7 @@ import redis
 
 import forecastle
 from forecastle.embedded.home import Home
-from forecastle.embedded.servers import addresses
+from forecastle.embedded.servers import EVERYTHING, addresses
 from forecastle.settings import Settings
 from forecastle.store.objects import Objects
 
@@ -449,3 +449,29 @@ def test_a_full_disk_is_a_sentence_and_damages_nothing(small_disk: Path) -> None
     with place.up("--only", "postgresql,valkey"):
         assert is_there()
     assert not place.processes()
+
+
+@linux_only
+@pytest.mark.slow
+def test_everything_is_up_again_right_after_kill_9_of_the_supervisor(place: Place, await_that: Await) -> None:
+    with place.up() as supervisor:
+        before = place.settings(*EVERYTHING)
+        supervisor.kill()
+        supervisor.wait()
+    began = time.monotonic()
+    with place.up() as supervisor:
+        print(f"everything is up again {time.monotonic() - began:.1f} s after kill -9 of the supervisor")
+        assert place.settings(*EVERYTHING) == before
+        supervisor.kill()
+        supervisor.wait()
+    began = time.monotonic()
+    await_that(lambda: not place.processes(), 20)
+    print(f"nothing is left {time.monotonic() - began:.1f} s after kill -9 of the supervisor")
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_leaves_nothing(place: Place, await_that: Await) -> None:
+    with place.up() as supervisor:
+        supervisor.send_signal(signal.SIGHUP)
+        supervisor.wait(30)
+    await_that(lambda: not place.processes(), 20)
