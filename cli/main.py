@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 
 import click
@@ -16,7 +18,11 @@ from forecastle.errors import ForecastleError
     context_settings={"help_option_names": ["-h", "--help"]},
     commands={
         "demo": ("cli.demonstration:demo", "Generate, validate, train, promote, ask the façade."),
-        "up": ("cli.servers:up", "Start all servers; Ctrl-C stops them."),
+        "up": ("cli.supervision:up", "Start all servers and keep them running; Ctrl-C stops them."),
+        "down": ("cli.supervision:down", "Stop what `up` keeps running."),
+        "status": ("cli.supervision:show_status", "Show how the servers are doing."),
+        "logs": ("cli.supervision:logs", "Show what the servers say."),
+        "doctor": ("cli.doctor:doctor", "Check everything that Forecastle stands on."),
         "env": ("cli.servers:env", "Print where the servers are, for eval."),
         "migrate": ("cli.servers:migrate_database", "Bring the database up to date."),
         "storage": ("cli.storage:storage", "Test whether files can be kept in S3."),
@@ -50,6 +56,14 @@ def main() -> None:
         sys.exit(leaving.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever read it has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        click.echo("error: the disk is full: make room and do it again; `forecastle doctor` says where", err=True)
+        sys.exit(1)
     except ForecastleError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)

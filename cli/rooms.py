@@ -54,8 +54,13 @@ def opened(needs: Collection[str] = (POSTGRESQL,)) -> Iterator[Room]:
     """A room whose store is up to date; that of an embedded PostgreSQL is migrated here."""
     embedded = Settings.from_env().database_url is None
     with serving(needs) as settings, Database(settings.require_database_url(), settings.pool_size) as database:
-        if embedded:
-            migrate(database)
-        else:
-            require_current(database)
+        bring_up_to_date(database, embedded)
         yield Room(settings, database)
+
+
+def bring_up_to_date(database: Database, embedded: bool) -> None:
+    """Migrate the database of an embedded PostgreSQL. Raises ConfigurationError where another one lacks migrations."""
+    if embedded:
+        migrate(database)
+    else:
+        require_current(database)

@@ -1,4 +1,4 @@
-"""Starting servers, and telling other programs where they are."""
+"""Telling people and other programs where the servers are, and bringing their database up to date."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from cli.rooms import POSTGRESQL, opened, say, serving
+from cli.rooms import POSTGRESQL, say, serving
 from forecastle.embedded.servers import EVERYTHING, addresses
 from forecastle.errors import ServerError
 from forecastle.settings import Settings
@@ -22,18 +22,6 @@ ADDRESSES = (
     *("FORECASTLE_ARTIFACTS", "MLFLOW_S3_ENDPOINT_URL", "AWS_DEFAULT_REGION"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
 )
-
-
-@click.command()
-def up() -> None:
-    """Start PostgreSQL, Valkey, S3, MLflow, the façade, worker and beat; Ctrl-C stops them.
-
-    A server that is given by URL (see docs/configuration.md) is used and not started.
-    """
-    with opened((POSTGRESQL,)), opened(EVERYTHING) as room:
-        show_addresses(room.settings)
-        say('in another terminal: eval "$(forecastle env)". Ctrl-C stops everything.')
-        wait_for_interrupt()
 
 
 def show_addresses(settings: Settings) -> None:

@@ -65,7 +65,8 @@ class Cluster:
     pass_fds: tuple[int, ...] = ()
 
     def server(self, port: int) -> Server:
-        """The server on this port."""
+        """The server on this port; what one that was killed left in its way is removed."""
+        _remove_stale_pid_file(self.folder / "data")
         address = f"postgresql://{_ROLE}:{self.password}@127.0.0.1:{port}"
         options = [f"--{name}={value}" for name, value in {**_SETTINGS, "port": str(port)}.items()]
         return Server(
@@ -102,7 +103,6 @@ def cluster(home: Home) -> Iterator[Cluster]:
         if not (folder / "data").exists():
             _initialise(made)
         _check_version(folder / "data")
-        _remove_stale_pid_file(folder / "data")
         yield made
 
 
@@ -114,6 +114,12 @@ def answers(url: str, timeout_seconds: int = 5) -> bool:
     except psycopg.Error:
         return False
     return True
+
+
+def is_responsive(url: str) -> bool:
+    """Whether the server says anything, be it that it is starting or has no connection left."""
+    found = psycopg.pq.PGconn.ping(f"{url}?connect_timeout=5".encode())
+    return found in (psycopg.pq.Ping.OK, psycopg.pq.Ping.REJECT)
 
 
 def ensure_database(url: str, name: str) -> str:

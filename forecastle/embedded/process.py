@@ -100,16 +100,41 @@ def start(server: Server, log: Path) -> subprocess.Popen[bytes]:
         raise ServerError(f"{server.name} cannot be started ({error}); or set {server.setting}") from error
 
 
-def await_ready(server: Server, process: subprocess.Popen[bytes], log: Path, log_from: int) -> None:
+@dataclass(frozen=True)
+class Launch:
+    """One start of a server, from its process to its first answer; its part of the log begins at `log_from`."""
+
+    server: Server
+    process: subprocess.Popen[bytes]
+    log: Path
+    log_from: int
+    deadline: float
+
+    def is_ready(self) -> bool:
+        """Whether it answers; raises ServerError with the end of its log when it never will."""
+        if self.server.is_ready():
+            return True
+        code = self.process.poll()
+        if code is not None:
+            raise EarlyExitError(*_failure(self.server, f"ended with code {code}", self.log, self.log_from))
+        if time.monotonic() > self.deadline:
+            late = f"did not answer in {self.server.start_seconds:.0f} s"
+            raise ServerError(_failure(self.server, late, self.log, self.log_from)[0])
+        return False
+
+
+def launch(server: Server, log: Path) -> Launch:
+    """Start the process and return at once; its log goes on in a new file where it has grown large."""
+    keep_log_small(log)
+    log_from = log_size(log)
+    return Launch(server, start(server, log), log, log_from, time.monotonic() + server.start_seconds)
+
+
+def await_ready(launched: Launch) -> None:
     """Return when the server answers; raise ServerError with the end of its log when it does not."""
-    deadline = time.monotonic() + server.start_seconds
-    while not server.is_ready():
+    while not launched.is_ready():
         with suppress(subprocess.TimeoutExpired):
-            code = process.wait(_POLL_SECONDS)
-            raise EarlyExitError(*_failure(server, f"ended with code {code}", log, log_from))
-        if time.monotonic() > deadline:
-            sentence, _ = _failure(server, f"did not answer in {server.start_seconds:.0f} s", log, log_from)
-            raise ServerError(sentence)
+            launched.process.wait(_POLL_SECONDS)
 
 
 def stop(server: Server, process: subprocess.Popen[bytes]) -> None:
@@ -121,8 +146,13 @@ def stop(server: Server, process: subprocess.Popen[bytes]) -> None:
                 process.wait(server.stop_seconds)
                 break
     finally:
-        signal_group(process.pid, signal.SIGKILL)
-        process.wait()
+        kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End what is left of the group that this process leads."""
+    signal_group(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def signal_group(leader: int, number: signal.Signals) -> None:

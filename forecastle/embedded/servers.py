@@ -7,13 +7,11 @@ when the first one stops.
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from subprocess import Popen
 from types import FrameType
 
 from forecastle.embedded import (
@@ -25,16 +23,9 @@ from forecastle.embedded import (
     valkey_server,
     worker_server,
 )
-from forecastle.embedded.home import Home, Record
-from forecastle.embedded.process import (
-    EarlyExitError,
-    Server,
-    await_ready,
-    keep_log_small,
-    log_size,
-    start,
-    stop,
-)
+from forecastle.embedded.home import Home
+from forecastle.embedded.process import Launch, Server
+from forecastle.embedded.session import Session
 from forecastle.settings import Settings
 
 NEEDS = (postgresql.NAME, s3_server.NAME, mlflow_server.NAME)
@@ -42,72 +33,57 @@ EVERYTHING = (
     *(postgresql.NAME, valkey_server.NAME, s3_server.NAME, mlflow_server.NAME),
     *(facade_server.NAME, worker_server.NAME, beat_server.NAME),
 )
-_ATTEMPTS = 10
-_PAUSE_SECONDS = 0.5
-# What a start says that may go well the next moment: somebody took the port, or processes of a
-# database server that was killed have not all gone yet.
-_PASSING = ("address already in use", "pre-existing shared memory block", "postmaster.pid")
 
 
 def _say_nothing(message: str) -> None:
     """Progress that nobody asked for."""
 
 
-@dataclass(frozen=True)
-class _Session:
-    """One use of `running`: the home, where to report, and what is to be undone at the end."""
+@contextmanager
+def session(settings: Settings, on_progress: Callable[[str], None] = _say_nothing) -> Iterator[Session]:
+    """What `provide` starts within the block is stopped in reverse order however the block ends."""
+    with ExitStack() as resources:
+        opened = Session(Home(settings.home.expanduser().resolve()), on_progress, resources)
+        try:
+            yield opened
+        finally:
+            opened.stop_all(EVERYTHING)
 
-    home: Home
-    report: Callable[[str], None]
-    undo: ExitStack
 
-    def say(self, message: str) -> None:
-        """Report, if there is still anybody to hear it: a closed terminal must not hinder a stop."""
-        with suppress(OSError):
-            self.report(message)
+def provide(session: Session, settings: Settings, needs: Collection[str]) -> Settings:
+    """The settings with the addresses of these servers; those without a URL that do not run here are started."""
+    wanted = missing(settings, needs)
+    if wanted:
+        with session.locked():
+            for name in wanted:
+                settings = _provide(session, name, settings)
+    return settings
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Nobody else starts or stops servers of this home meanwhile."""
-        return self.home.locked(partial(self.say, "waiting for another process that starts or stops servers here"))
 
-    def start(self, name: str, recipe: Callable[[int], Server], preferred_port: int) -> str:
-        """Start a server on a free port, have it stopped at the end, and return its address."""
-        self.say(f"starting {name}")
-        attempt = 1
-        while True:
-            port = self.home.choose_port(name, preferred_port if attempt == 1 else 0)
-            try:
-                address = self._attempt(recipe(port))
-                break
-            except EarlyExitError as error:
-                if attempt == _ATTEMPTS or not any(sign in error.lines.lower() for sign in _PASSING):
-                    raise
-            attempt += 1
-            time.sleep(_PAUSE_SECONDS)
-        self.home.remember_port(name, port)
-        return address
+def start_again(session: Session, name: str, settings: Settings) -> Launch | None:
+    """Start a server that ended, as `Session.start_again` does; `settings` hold the addresses of the others."""
+    kind = _KINDS[name]
+    return session.start_again(name, lambda: kind.recipe(session, settings), kind.preferred_port(settings))
 
-    def _attempt(self, server: Server) -> str:
-        log = self.home.log(server.name)
-        keep_log_small(log)
-        begin = log_size(log)
-        with ExitStack() as on_failure:
-            process = start(server, log)
-            on_failure.callback(stop, server, process)
-            await_ready(server, process, log, begin)
-            server.on_ready()
-            self.home.remember(server.name, Record.of(server.address, process.pid))
-            self.undo.callback(self._stop, server, process)
-            on_failure.pop_all()
-        return server.address
 
-    def _stop(self, server: Server, process: Popen[bytes]) -> None:
-        self.say(f"stopping {server.name}")
-        with self.locked():
-            try:
-                stop(server, process)
-            finally:
-                self.home.forget(server.name, process.pid)
+def is_responsive(name: str, address: str) -> bool:
+    """Whether a server that runs does anything at all, so that ending it would not cut off work."""
+    return (_KINDS[name].is_responsive or _KINDS[name].answers)(address)
+
+
+def answers(name: str, address: str) -> bool:
+    """Whether the server of this name lets us in and answers at its address."""
+    return _KINDS[name].answers(address)
+
+
+def given(name: str, settings: Settings) -> str | None:
+    """The address by which the settings give this server."""
+    return _KINDS[name].given(settings)
+
+
+def needs_of(name: str) -> Collection[str]:
+    """The servers that have to be there before this one."""
+    return _KINDS[name].needs
 
 
 @contextmanager
@@ -122,14 +98,8 @@ def running(
     the block ends. Must be entered from a thread that lives as long as the block, as on Linux the
     servers end with the thread that started them. Raises ServerError when one does not start.
     """
-    with ExitStack() as undo:
-        session = _Session(Home(settings.home.expanduser().resolve()), on_progress, undo)
-        wanted = _missing(settings, needs)
-        if wanted:
-            with session.locked():
-                for name in wanted:
-                    settings = _provide(session, name, settings)
-        yield settings
+    with session(settings, on_progress) as opened:
+        yield provide(opened, settings, needs)
 
 
 def addresses(settings: Settings, needs: Collection[str] = NEEDS) -> Settings | None:
@@ -138,7 +108,7 @@ def addresses(settings: Settings, needs: Collection[str] = NEEDS) -> Settings | 
     None where one that is needed and has no URL does not run or does not answer. Starts nothing.
     """
     records = Home(settings.home.expanduser().resolve()).records()
-    for name in _missing(settings, needs):
+    for name in missing(settings, needs):
         record = records.get(name)
         if record is None or not record.is_live or not _KINDS[name].answers(record.address):
             return None
@@ -147,7 +117,7 @@ def addresses(settings: Settings, needs: Collection[str] = NEEDS) -> Settings | 
 
 
 @contextmanager
-def terminating_raises() -> Iterator[None]:
+def terminating_raises(code: int = 128 + signal.SIGTERM) -> Iterator[None]:
     """Within the block SIGTERM raises SystemExit in the main thread, so that `running` stops in order.
 
     A second SIGTERM is ignored. Enter it from the main thread.
@@ -155,7 +125,7 @@ def terminating_raises() -> Iterator[None]:
 
     def leave(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise SystemExit(128 + number)
+        raise SystemExit(code)
 
     previous = signal.signal(signal.SIGTERM, leave)
     try:
@@ -174,12 +144,13 @@ class _Kind:
     given: Callable[[Settings], str | None]
     fill: Callable[[Settings, str], Settings]
     answers: Callable[[str], bool]
-    recipe: Callable[[_Session, Settings], Callable[[int], Server]]
+    recipe: Callable[[Session, Settings], Callable[[int], Server]]
     needs: Collection[str] = ()
     preferred_port: Callable[[Settings], int] = lambda settings: 0
+    is_responsive: Callable[[str], bool] | None = None
 
 
-def _missing(settings: Settings, needs: Collection[str]) -> list[str]:
+def missing(settings: Settings, needs: Collection[str]) -> list[str]:
     """What has to run here, with what that needs, in the order in which it starts."""
     wanted: set[str] = set()
     for name in reversed(EVERYTHING):
@@ -188,7 +159,7 @@ def _missing(settings: Settings, needs: Collection[str]) -> list[str]:
     return [name for name in EVERYTHING if name in wanted and _KINDS[name].given(settings) is None]
 
 
-def _provide(session: _Session, name: str, settings: Settings) -> Settings:
+def _provide(session: Session, name: str, settings: Settings) -> Settings:
     kind, record = _KINDS[name], session.home.records().get(name)
     if record is not None and record.is_live:
         return kind.fill(settings, record.address)
@@ -196,17 +167,17 @@ def _provide(session: _Session, name: str, settings: Settings) -> Settings:
     return kind.fill(settings, session.start(name, kind.recipe(session, settings), kind.preferred_port(settings)))
 
 
-def _postgresql(session: _Session, settings: Settings) -> Callable[[int], Server]:
-    return session.undo.enter_context(postgresql.cluster(session.home)).server
+def _postgresql(session: Session, settings: Settings) -> Callable[[int], Server]:
+    return session.resources.enter_context(postgresql.cluster(session.home)).server
 
 
-def _mlflow(session: _Session, settings: Settings) -> Callable[[int], Server]:
+def _mlflow(session: Session, settings: Settings) -> Callable[[int], Server]:
     assert settings.database_url is not None  # it starts after PostgreSQL
     store = postgresql.ensure_database(settings.database_url, mlflow_server.NAME)
     return partial(mlflow_server.server, session.home.folder(mlflow_server.NAME), store, settings)
 
 
-def _facade(session: _Session, settings: Settings) -> Callable[[int], Server]:
+def _facade(session: Session, settings: Settings) -> Callable[[int], Server]:
     return partial(facade_server.server, session.home.path, settings)
 
 
@@ -227,6 +198,7 @@ _KINDS = {
         fill=lambda settings, address: replace(settings, database_url=address),
         answers=postgresql.answers,
         recipe=_postgresql,
+        is_responsive=postgresql.is_responsive,
     ),
     valkey_server.NAME: _Kind(
         given=lambda settings: settings.redis_url,

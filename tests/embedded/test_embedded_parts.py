@@ -17,8 +17,9 @@ import pytest
 
 from forecastle.embedded import account, facade_server, mlflow_server, postgresql
 from forecastle.embedded.home import Home, Record
-from forecastle.embedded.process import EarlyExitError, Server, await_ready, start, started_at, stop
-from forecastle.embedded.servers import EVERYTHING, _missing, addresses, running, terminating_raises
+from forecastle.embedded.process import EarlyExitError, Server, await_ready, launch, started_at, stop
+from forecastle.embedded.servers import EVERYTHING, addresses, running, terminating_raises
+from forecastle.embedded.servers import missing as missing_servers
 from forecastle.errors import ConfigurationError, ServerError
 from forecastle.settings import Settings
 
@@ -47,14 +48,13 @@ def small_server(home: Home, code: str) -> Server:
 
 
 def started(home: Home, server: Server) -> subprocess.Popen[bytes]:
-    log = home.log(server.name)
-    process = start(server, log)
+    launched = launch(server, home.log(server.name))
     try:
-        await_ready(server, process, log, 0)
+        await_ready(launched)
     except ServerError:
-        stop(server, process)
+        stop(server, launched.process)
         raise
-    return process
+    return launched.process
 
 
 def test_a_server_that_ends_early_is_told_with_its_log_and_without_secrets(home: Home) -> None:
@@ -266,7 +266,7 @@ def test_an_mlflow_that_does_not_answer_is_not_ready(problem: Exception, monkeyp
 def test_what_is_not_given_starts_after_what_it_needs(
     given: dict[str, str], needs: tuple[str, ...], missing: list[str]
 ) -> None:
-    assert _missing(Settings(**given), needs) == missing
+    assert missing_servers(Settings(**given), needs) == missing
 
 
 def test_a_facade_is_handed_every_secret_and_tells_none(tmp_path: Path) -> None:
