@@ -84,7 +84,9 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     yield checks.leftovers(_leftovers(home))
     for one in stated:
         found = addresses(settings, (one.name,)) if one.state in (RUNNING, GIVEN) else None
-        yield checks.server(one, found is not None and _is_reachable(one.name, found), _SETTING[one.name])
+        yield checks.server(
+            one, found is not None and _is_reachable(one.name, found), _SETTING.get(one.name, "REDIS_URL")
+        )
         if found is not None:
             yield from _asked(one.name, found)
 
@@ -118,6 +120,8 @@ def _leftovers(home: Home) -> list[str]:
 
 
 def _is_reachable(name: str, found: Settings) -> bool:
+    if name not in _SETTING:  # worker and beat have no address: that they run is what `addresses` found
+        return True
     address = given(name, found)
     return address is not None and (name in _PROBED or answers(name, address))
 

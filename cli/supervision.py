@@ -44,7 +44,7 @@ def _names(context: click.Context, parameter: click.Parameter, given: tuple[str,
 @click.option("--detach", is_flag=True, help="Return when all is ready; `forecastle down` stops it.")
 @click.option("--verbose", is_flag=True, help="Show the servers' own logs, too.")
 def up(only: tuple[str, ...], detach: bool, verbose: bool) -> None:
-    """Start PostgreSQL, Valkey, S3, MLflow and the façade and keep them running; Ctrl-C stops them.
+    """Start PostgreSQL, Valkey, S3, MLflow, the façade, worker and beat and keep them running; Ctrl-C stops them.
 
     A server that is given by URL (see docs/configuration.md) is used and not started.
     """
