@@ -24,7 +24,7 @@ from forecastle.embedded import (
     worker_server,
 )
 from forecastle.embedded.home import Home
-from forecastle.embedded.process import Launch, Server
+from forecastle.embedded.process import Launch, Server, uninterrupted
 from forecastle.embedded.session import Session
 from forecastle.settings import Settings
 
@@ -164,7 +164,9 @@ def _provide(session: Session, name: str, settings: Settings) -> Settings:
     if record is not None and record.is_live:
         return kind.fill(settings, record.address)
     session.home.end_orphan(name)
-    return kind.fill(settings, session.start(name, kind.recipe(session, settings), kind.preferred_port(settings)))
+    with uninterrupted():
+        recipe = kind.recipe(session, settings)
+    return kind.fill(settings, session.start(name, recipe, kind.preferred_port(settings)))
 
 
 def _postgresql(session: Session, settings: Settings) -> Callable[[int], Server]:

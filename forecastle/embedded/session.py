@@ -11,7 +11,7 @@ from functools import partial
 from subprocess import Popen
 
 from forecastle.embedded.home import Home, Record
-from forecastle.embedded.process import EarlyExitError, Launch, Server, await_ready, kill, launch, stop
+from forecastle.embedded.process import EarlyExitError, Launch, Server, await_ready, kill, launch, stop, uninterrupted
 
 Recipe = Callable[[int], Server]
 ATTEMPTS = 10
@@ -78,10 +78,11 @@ class Session:
                 self.started.pop(name, None)
                 return None
             self.home.end_orphan(name)
-            recipe = before.recipe if before else find_recipe()
-            port = before.port if before else self.home.choose_port(name, preferred_port)
-            launched = launch(recipe(port), self.home.log(name))
-            self._note(Started(recipe, port, launched.server, launched.process))
+            with uninterrupted():
+                recipe = before.recipe if before else find_recipe()
+                port = before.port if before else self.home.choose_port(name, preferred_port)
+                launched = launch(recipe(port), self.home.log(name))
+                self._note(Started(recipe, port, launched.server, launched.process))
             return launched
 
     def is_alive(self, name: str) -> bool:
@@ -99,10 +100,11 @@ class Session:
                     undo.callback(self._stop, self.started[name])
 
     def _attempt(self, recipe: Recipe, port: int) -> str:
-        server = recipe(port)
-        launched = launch(server, self.home.log(server.name))
         with ExitStack() as on_failure:
-            on_failure.callback(stop, server, launched.process)
+            with uninterrupted():
+                server = recipe(port)
+                launched = launch(server, self.home.log(server.name))
+                on_failure.callback(stop, server, launched.process)
             await_ready(launched)
             server.on_ready()
             self._note(Started(recipe, port, server, launched.process))

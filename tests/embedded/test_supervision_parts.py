@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from forecastle.embedded import supervision
 from forecastle.embedded.home import Home
 from forecastle.embedded.logs import Follower, last_lines
-from forecastle.embedded.process import EarlyExitError
+from forecastle.embedded.process import EarlyExitError, uninterrupted
+from forecastle.embedded.servers import terminating_raises
 from forecastle.embedded.session import is_passing
 from forecastle.embedded.status import memory_of, status, without_password
 from forecastle.embedded.supervision import Condition, Supervision, only_supervisor, read, write
@@ -130,3 +132,18 @@ def test_a_port_that_is_taken_may_be_free_the_next_moment() -> None:
     assert is_passing(EarlyExitError("valkey ended", "bind: Address already in use"))
     assert not is_passing(EarlyExitError("valkey ended", "Bad file format"))
     assert not is_passing(ServerError("address already in use"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_comes_while_a_process_is_started_is_not_lost(number: signal.Signals) -> None:
+    done = []
+
+    def start() -> None:
+        with terminating_raises(), uninterrupted():
+            signal.raise_signal(number)
+            done.append("all of the block")
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        start()
+    assert done
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
