@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import Celery
 from kombu import Queue
 from kombu.exceptions import KombuError
+from kombu.transport import TRANSPORT_ALIASES, redis
 from redis.exceptions import RedisError
 
 from forecastle.errors import ServerError
@@ -19,8 +20,33 @@ VISIBILITY_SECONDS = 60
 BROKER_ERRORS = (KombuError, RedisError, OSError)
 
 
+class _Channel(redis.Channel):  # type: ignore[misc]
+    """Kombu's, for a broker that comes and goes.
+
+    With Kombu 5.7, giving messages back while the broker is away, or acknowledging one on a channel that is closed,
+    raises an error at which the whole worker ends. Neither is needed: the dispatcher sends again what nobody holds.
+    """
+
+    do_restore = False
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        if not self.closed:
+            super().basic_ack(delivery_tag, multiple)
+
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        if not self.closed:
+            super().basic_reject(delivery_tag, requeue)
+
+
+class Transport(redis.Transport):  # type: ignore[misc]
+    """Redis, with that channel."""
+
+    Channel = _Channel
+
+
 def create_app(settings: Settings) -> Celery:
     """An application with these settings; it connects on first use. Raises ConfigurationError."""
+    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))
     app = Celery("forecastle", broker=settings.require_redis_url(), set_as_current=False)
     app.conf.update(
         broker_connection_max_retries=None,  # the broker comes back at some time

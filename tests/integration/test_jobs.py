@@ -270,10 +270,11 @@ def test_a_broker_that_was_killed_and_comes_back_is_found_again(
         shop = Shop(settings, database, tmp_path)
         try:
             shop.start(BEAT, "beat")
-            shop.start(WORKER, "worker")
-            held = shop.plan("note", file=tmp_path / "held", seconds=6)
-            while not shop.lines("held"):
+            worker = shop.start(WORKER, "worker")
+            held = [shop.plan("note", file=tmp_path / f"held{number}", seconds=4) for number in range(5)]
+            while not (shop.lines("held0") and shop.lines("held1")):
                 time.sleep(0.05)
+            time.sleep(1)  # two run, two wait in the worker, one in the broker
             os.kill(json.loads((home / "run/servers.json").read_text())["valkey"]["pid"], signal.SIGKILL)
             while_away = shop.plan("note", file=tmp_path / "away")
             time.sleep(2)
@@ -281,11 +282,15 @@ def test_a_broker_that_was_killed_and_comes_back_is_found_again(
             with running(Settings(home=home), ("valkey",)) as again:
                 assert again.redis_url == given.redis_url
                 assert shop.ended(while_away, 60).outcome == "succeeded"
-                found = shop.ended(held)
-                assert (found.outcome, found.attempts) == ("succeeded", 1)
+                for run in held:
+                    found = shop.ended(run, 60)
+                    assert (found.outcome, found.attempts) == ("succeeded", 1)
+                assert shop.ended(shop.plan("note", file=tmp_path / "after")).outcome == "succeeded"
+                assert worker.poll() is None
+                assert "Unrecoverable" not in shop.logs()
         finally:
             shop.stop()
-    for name in ("held", "away"):
+    for name in ("held0", "held1", "held2", "held3", "held4", "away"):
         assert [line[0] for line in shop.lines(name) if line[0] != "alive"] == ["begin", "end"]
 
 
