@@ -110,7 +110,7 @@ def test_nothing_is_started_and_a_machine_where_nothing_runs_is_well(run: Run, t
     code, out, err = run(Settings(http_port=0))
     assert (code, err) == (0, "")
     assert not (tmp_path / "home").exists()
-    assert out.count("forecastle up --detach") == 5
+    assert out.count("forecastle up --detach") == 7
     assert {line.split()[0] for line in out.splitlines()} == {"ok", "warn"}
 
 

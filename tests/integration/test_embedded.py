@@ -24,7 +24,7 @@ import pytest
 import forecastle
 from forecastle.embedded import account, postgresql
 from forecastle.embedded.account import Account
-from forecastle.embedded.servers import EVERYTHING, addresses, running
+from forecastle.embedded.servers import addresses, running
 from forecastle.errors import ServerError
 from forecastle.settings import Settings
 
@@ -252,7 +252,7 @@ def test_with_a_url_given_nothing_starts_and_no_folder_is_made(home: Path) -> No
         mlflow_tracking_uri="http://c",
         facade_url="http://d",
     )
-    with running(given, EVERYTHING) as settings:
+    with running(given, ("postgresql", "valkey", "s3", "mlflow", "facade")) as settings:
         assert settings == given
     assert not home.exists()
     assert addresses(given) == given

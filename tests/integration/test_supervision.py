@@ -245,7 +245,7 @@ def test_detached_servers_run_until_down(place: Place) -> None:
     document = json.loads(place.run("status", "--json").stdout)
     states = {one["name"]: one["state"] for one in document["servers"]}
     assert states == {
-        **dict.fromkeys(("postgresql", "mlflow", "facade"), "stopped"),
+        **dict.fromkeys(("postgresql", "mlflow", "facade", "worker", "beat"), "stopped"),
         **dict.fromkeys(("valkey", "s3"), "running"),
     }
     assert all(one["memory_bytes"] > 1e6 for one in document["servers"] if one["state"] == "running")
