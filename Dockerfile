@@ -13,6 +13,7 @@ COPY MLproject conda.yaml ./
 COPY forecastle forecastle
 COPY projects projects
 COPY serving serving
+COPY jobs jobs
 COPY cli cli
 COPY expectations expectations
 RUN python -m pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -59,7 +59,7 @@ def test_every_setting_that_is_handed_over_is_one(compose: dict[str, Any]) -> No
 
 def test_our_containers_run_as_nobody_special_with_a_limit_and_a_health_check(compose: dict[str, Any]) -> None:
     ours = {name: service for name, service in compose["services"].items() if service.get("image") == OURS}
-    assert set(ours) == {"mlflow", "migrate", "facade"}
+    assert set(ours) == {"mlflow", "migrate", "facade", "worker", "beat"}
     for name, service in ours.items():
         assert (service["user"], service["read_only"], service["cap_drop"]) == ("10001", True, ["ALL"])
         if name != "migrate":

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from forecastle.embedded.servers import running as serving
 from forecastle.settings import Settings
 from forecastle.store.database import Database, temporary_database, with_database
 from forecastle.store.migrate import require_current
@@ -114,3 +115,19 @@ def test_mlflow_answers_by_the_name_of_its_service_and_by_no_other(
         await_that(lambda: answers(url, f"mlflow:{port}"), 120)
         assert answers(url, f"localhost:{port}")
         assert not answers(url, "elsewhere.example:80")
+
+
+@pytest.mark.parametrize("service", ["worker", "beat"])
+def test_worker_and_beat_say_that_they_are_well(
+    service: str, own_storage: Settings, servers: Settings, database_url: str, tmp_path: Path, await_that: Await
+) -> None:
+    alive = tmp_path / "alive"
+    words = [str(alive) if word == "/tmp/alive" else word for word in command_of(service)]
+    with serving(Settings(home=tmp_path / "broker"), ("valkey",)) as broker:
+        assert broker.redis_url is not None
+        tracking = {"MLFLOW_TRACKING_URI": servers.require_tracking_uri()}
+        variables = environment(
+            own_storage, tmp_path, DATABASE_URL=database_url, REDIS_URL=broker.redis_url, **tracking
+        )
+        with running(words, variables, tmp_path / f"{service}.log"):
+            await_that(alive.exists, 60)
