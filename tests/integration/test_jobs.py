@@ -179,6 +179,7 @@ def test_how_jobs_fail_is_written_without_anybodys_text(open_shop: Shop) -> None
     assert "slow_jobs.py" in open_shop.logs()
 
 
+@pytest.mark.slow
 def test_a_run_whose_worker_is_killed_is_taken_over_within_a_minute_and_never_runs_twice_at_once(
     shop: Shop, await_that: Await, record_property: Any
 ) -> None:
@@ -261,6 +262,7 @@ def test_a_missed_tick_is_caught_up_once_by_two_beats(shop: Shop) -> None:
     assert shop.get(caught_up.id).attempts == 1
 
 
+@pytest.mark.slow
 def test_a_broker_that_was_killed_and_comes_back_is_found_again(
     database: Database, database_url: str, tmp_path: Path
 ) -> None:
