@@ -16,6 +16,7 @@ from forecastle.access.principals import Permission
 from forecastle.generator.issues import Portfolio, generate_issues
 from forecastle.sources.importing import ImportResult, IssueImport, OnError, run_import
 from forecastle.sources.presets import PRESETS, Mapping, mapping_from_json, mapping_from_pairs
+from forecastle.store.database import Database
 from forecastle.store.tenants import list_projects
 from projects import EXPECTATIONS
 
@@ -85,7 +86,7 @@ def _broken(result: ImportResult) -> list[dict[str, Any]]:
     return [row.__dict__ for row in result.broken]
 
 
-def import_with_progress(database: Any, asked: IssueImport) -> ImportResult:
+def import_with_progress(database: Database, asked: IssueImport) -> ImportResult:
     """Import with a bar over the bytes read, where somebody is looking."""
     total = sum(path.stat().st_size for path in asked.paths if path.is_file())
     with ExitStack() as showing:

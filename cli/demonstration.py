@@ -26,6 +26,7 @@ from forecastle.sources.importing import IssueImport
 from forecastle.sources.presets import Mapping
 from forecastle.store.principals import list_enabled
 from projects import EXPECTATIONS, discover, get_model_type
+from projects.entry import ALL
 
 MODEL_TYPE = "delivery.story_points"
 USER = "demo"
@@ -55,7 +56,7 @@ def demo(once: bool) -> None:
         stage("generating synthetic issues, validating and importing them")
         _import(room)
         stage("training")
-        run_training(room.settings, MODEL_TYPE, "all")
+        run_training(room.settings, MODEL_TYPE, ALL)
         stage("promoting")
         version = _promote(room)
         stage("asking the façade")
@@ -141,7 +142,7 @@ def _post(room: Room, question: dict[str, str]) -> dict[str, Any]:
         {"Content-Type": "application/json", "Authorization": f"Bearer {room.settings.api_key}"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - the façade, as above
             answer: dict[str, Any] = json.load(response)
             return answer
     except urllib.error.HTTPError as error:

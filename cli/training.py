@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,17 +24,18 @@ from forecastle.sources.importing import IssueImport, OnError, run_import
 from forecastle.store.database import Database, temporary_database
 from forecastle.store.migrate import migrate
 from forecastle.store.tenants import get_project, list_projects
+from projects.entry import ALL
 
 
 @click.command()
 @click.argument("model_type")
-@click.option("--project", default="all", show_default=True, help="Id or key of one project, for a model of its own.")
+@click.option("--project", default=ALL, show_default=True, help="Id or key of one project, for a model of its own.")
 def train(model_type: str, project: str) -> None:
     """Train with `mlflow run`: dataset version, run with its children, registered version, alias staging."""
     found = projects.get_model_type(model_type)
     with opened((POSTGRESQL, S3, MLFLOW)) as room:
         room.principal(Permission.TRAIN)
-        if project != "all":
+        if project != ALL:
             with room.database.transaction() as connection:
                 get_project(connection, project)
         run_id = run_training(room.settings, found.name, project)
@@ -46,12 +46,9 @@ def run_training(settings: Settings, model_type: str, project: str) -> str:
     """Run the entry point `train` as a child process with these settings; returns the MLflow run's id."""
     from forecastle.registry.tracking import Tracking  # MLflow takes seconds to import
 
-    # MLflow hands its own environment on to the child, and starts `python` from the path.
-    os.environ.update(settings.as_environment())
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     say(f"training {model_type} with mlflow run")
     tracking = Tracking(settings.require_tracking_uri())
-    return tracking.run_entry_point(projects.ROOT, "train", model_type, {"model_type": model_type, "project": project})
+    return tracking.run_training(projects.ROOT, settings, model_type, project)
 
 
 @click.command("evaluate")
@@ -140,9 +137,13 @@ def as_document(files: EvaluatedFiles) -> dict[str, Any]:
 
 def _macro(found: Evaluation) -> dict[str, float]:
     names = list(found.clusters[0].baselines) if found.clusters else []
+
+    def of(baseline: str) -> Callable[[ClusterResult], float]:
+        return lambda result: result.baselines[baseline]
+
     return {
         "served": found.macro(lambda result: result.served),
-        **{name: found.macro(lambda result, name=name: result.baselines[name]) for name in names},  # type: ignore[misc]
+        **{name: found.macro(of(name)) for name in names},
         "coverage": found.macro(lambda result: result.coverage.share),
         "rank_correlation": found.macro(lambda result: result.rank_correlation),
     }

@@ -23,9 +23,8 @@ from forecastle.errors import ForecastleError
 from forecastle.settings import Settings
 from forecastle.store.database import Database
 from forecastle.store.job_runs import Ending, get_run
-from jobs.registry import Work, resolve
+from jobs.registry import GRACE_SECONDS, Work, resolve
 
-_GRACE_SECONDS = 8.0
 _TERMINATED = 128 + signal.SIGTERM
 
 log = logging.getLogger("jobs")
@@ -80,7 +79,7 @@ def _end_with_worker() -> None:
         while os.read(0, 1):
             pass
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_GRACE_SECONDS)
+    time.sleep(GRACE_SECONDS)
     os.killpg(0, signal.SIGKILL)
 
 

@@ -13,7 +13,9 @@ from forecastle.store.job_runs import JobRun
 from jobs.schedules import Daily, Schedule
 
 TRAINING, ANALYSIS, MAINTENANCE = QUEUES = ("training", "analysis", "maintenance")
-MINUTE, HOUR, GIGABYTE = 60, 3600, 1 << 30
+HOUR, GIGABYTE = 3600, 1 << 30
+GRACE_SECONDS = 8.0
+"""What a job's process has between being asked to end and being killed."""
 
 
 @dataclass(frozen=True)

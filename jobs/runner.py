@@ -26,14 +26,12 @@ from forecastle.settings import Settings
 from forecastle.store import job_runs
 from forecastle.store.database import Database
 from forecastle.store.job_runs import Ending, JobRun
-from jobs.registry import JOBS, Job
+from jobs.registry import GRACE_SECONDS, JOBS, Job
 
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 2.0
 FENCE_SECONDS = 15.0
 """Without a heartbeat for this long the process is ended; with the grace that is well within the lease."""
-GRACE_SECONDS = 8.0
-"""What a process has between being asked to end and being killed."""
 
 Stop = Literal["cancel", "time", "lost", "stopping"]
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
-
 import projects
 from forecastle.store.tenants import get_project
 from jobs.registry import Done, Work
-
-ALL = "all"
+from projects.entry import ALL
 
 
 def train(work: Work) -> Done:
@@ -25,18 +20,14 @@ def train(work: Work) -> Done:
     if project != ALL:
         with work.database.transaction() as connection:
             get_project(connection, project)
-    # MLflow hands its own environment on to the entry point, and starts `python` from the path.
-    os.environ.update(work.settings.as_environment())
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     tracking = Tracking(work.settings.require_tracking_uri())
     name = f"job {work.run.id}"
     finished = tracking.find_finished(model_type.name, name)
     if finished is not None:
         return Done(1, f"MLflow run {finished}, by an earlier attempt")
     tracking.kill_runs(model_type.name, name, "its worker was lost")
-    parameters = {"model_type": model_type.name, "project": project}
     try:
-        run_id = tracking.run_entry_point(projects.ROOT, "train", model_type.name, parameters, name)
+        run_id = tracking.run_training(projects.ROOT, work.settings, model_type.name, project, name)
     except KeyboardInterrupt:
         tracking.kill_runs(model_type.name, name, "ended before it was done: cancelled, out of time, or worker stopped")
         raise

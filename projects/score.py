@@ -52,7 +52,7 @@ def main() -> None:
 def score_file(room: Room, model_type: ModelType, models: ServingModels, source: Path, target: Path) -> tuple[int, int]:
     """Answer `source` into `target`, which appears whole or not at all; returns rows and failed rows."""
     rows = failed = 0
-    history = StoredHistory(room.database, model_type.target)
+    history = StoredHistory(room.database, model_type)
     fields = [*model_type.request_type().model_fields]
     answer_fields = [name for name in model_type.answer_type().model_fields if name != "prediction_id"]
     required = {name for name, field in model_type.request_type().model_fields.items() if field.is_required()}

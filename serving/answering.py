@@ -42,7 +42,7 @@ class Answerer:
             return versions[cluster].predictor
 
         moment = datetime.now(UTC)
-        context = Context(predictor_for, StoredHistory(self.database, model_type.target), moment)
+        context = Context(predictor_for, StoredHistory(self.database, model_type), moment)
         (answered,) = resolve(model_type.answer_many)([request], context)
         if isinstance(answered, ForecastleError):
             raise answered

@@ -45,8 +45,8 @@ def _meaning(source: str) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [statement for statement in body if not _is_docstring(statement)]  # type: ignore[attr-defined]
+        if isinstance(body, list):  # a lambda's is one expression
+            body[:] = [statement for statement in body if not _is_docstring(statement)]
     return ast.unparse(tree)
 
 

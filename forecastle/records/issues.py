@@ -169,7 +169,7 @@ def _is_correction(issue: IssueRecord, change: IssueChange) -> bool:
 
     Reverting it would hide for ever an outcome that counts as known at the next row.
     """
-    return issue.time_basis == "ordinal" and change.ordinal is None and change.field in _OUTCOMES
+    return issue.time_basis == "ordinal" and change.ordinal is None and change.field in OUTCOME_FIELDS
 
 
 def _first_assignment(issue: IssueRecord, shown: dict[str, Any]) -> tuple[IssueChange, ...]:
@@ -201,11 +201,13 @@ def _number(text: str | None) -> float | None:
     return number if math.isfinite(number) else None
 
 
-_OUTCOMES = ("story_points", "effort_hours")
+OUTCOME_FIELDS = ("story_points", "effort_hours")
+MOMENT_FIELDS = ("completed_at", "story_points_known_at")
+"""Fields that say since when an outcome is known."""
 
 # Fields that a recorded change reverts, with how the text of a change is read.
 _REVERTIBLE: dict[str, Callable[[str | None], object]] = {
     "title": _title,
     **dict.fromkeys(("description", "issue_type", "component", "priority", "reporter", "assignee"), _text),
-    **dict.fromkeys((*_OUTCOMES, "estimate_hours"), _number),
+    **dict.fromkeys((*OUTCOME_FIELDS, "estimate_hours"), _number),
 }

@@ -61,7 +61,7 @@ def rows_of_issues(model_type: ModelType, issues: Iterable[IssueRecord]) -> Trai
             by_project.setdefault(issue.project_key, []).append(issue)
     everything = [issue for project in by_project.values() for issue in project]
     dated = all(issue.time_basis == "date" for issue in everything)
-    known_field = f"{model_type.target}_known_at"
+    known_field = model_type.known_field
     rows: list[Row] = []
     for project in by_project.values():
         usable = [i for i in project if i.time_basis == "ordinal" or getattr(i, known_field) is not None]

@@ -32,13 +32,15 @@ class ModelType:
     dataset: str
     """Which records it learns from; `expectations/<dataset>.json` is their suite."""
     target: str
-    """The outcome, with its unit in the name where it has one."""
+    """The record's field that holds the outcome, with its unit in the name where it has one."""
     split_unit: str
     """What may not straddle a cut in time."""
     cluster: str
     """What variance is computed over."""
     known_at: str
     """When a row's outcome was known."""
+    known_field: str
+    """The record's field that holds that moment, for rows with dates."""
     route: str
     """Its public address below the façade."""
     request: str

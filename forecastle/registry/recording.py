@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import mlflow
 import pandas as pd
-from mlflow.data.dataset_source import DatasetSource
+from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
 from mlflow.models import infer_signature
@@ -54,35 +53,6 @@ class TrainingRequest:
         return self.model_type.name if self.project is None else f"{self.model_type.name}.{self.project}"
 
 
-class _StoredDataset(DatasetSource):  # type: ignore[misc]
-    """Says where a dataset version lies, in MLflow's words."""
-
-    def __init__(self, object_name: str) -> None:
-        self.object_name = object_name
-
-    @staticmethod
-    def _get_source_type() -> str:
-        return "forecastle"
-
-    def load(self, **_: Any) -> str:
-        return self.object_name
-
-    @staticmethod
-    def _can_resolve(raw_source: Any) -> bool:
-        return False
-
-    @classmethod
-    def _resolve(cls, raw_source: Any) -> _StoredDataset:
-        raise NotImplementedError
-
-    def to_dict(self) -> dict[str, str]:
-        return {"object": self.object_name}
-
-    @classmethod
-    def from_dict(cls, source_dict: Mapping[str, str]) -> _StoredDataset:
-        return cls(source_dict["object"])
-
-
 def train(database: Database, objects: Objects, asked: TrainingRequest, on_progress: Progress) -> Version:
     """Save a dataset version, fit, record, register, and point `staging` at the new version.
 
@@ -92,7 +62,7 @@ def train(database: Database, objects: Objects, asked: TrainingRequest, on_progr
     with _run(asked) as run_id:
         found = datasets.read_rows(database, asked.model_type, asked.project)
         version = datasets.save_version(database, objects, asked.registered_model, found)
-        _log_dataset(version, found.unknown_when)
+        _log_dataset(objects, version, found.unknown_when)
         on_progress(f"dataset {version.name} version {version.version}: {version.rows:,} rows")
         rows = datasets.load_version(objects, version).rows
         examples = make_examples(rows, resolve(asked.model_type.scorer))
@@ -142,8 +112,8 @@ def _git(*words: str) -> str:
     return found.stdout.strip()
 
 
-def _log_dataset(version: DatasetVersion, unknown_when: int) -> None:
-    source = _StoredDataset(version.object_name)
+def _log_dataset(objects: Objects, version: DatasetVersion, unknown_when: int) -> None:
+    source = resolve_dataset_source(f"{objects.address}/{version.object_name}")
     mlflow.log_input(MetaDataset(source, name=version.name, digest=version.digest[:32]), context="training")
     mlflow.log_params(
         {

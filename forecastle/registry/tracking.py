@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 from forecastle.errors import ForecastleError, NotFoundError, ServerError, TrainingError
 from forecastle.registry.bundle import FOLDER
 from forecastle.registry.promotions import VersionFiles
+from forecastle.settings import Settings
 
 PROVENANCE_TAGS = ("dataset.digest", "git.commit", "feature.digest", "bundle.digest", "trained_by")
 
@@ -117,19 +120,22 @@ class Tracking:
         }
         return VersionFiles(version, files, provenance)
 
-    def run_entry_point(
-        self, root: Path, entry_point: str, experiment: str, parameters: Mapping[str, str], run_name: str | None = None
+    def run_training(
+        self, root: Path, settings: Settings, model_type: str, project: str, run_name: str | None = None
     ) -> str:
-        """Run an entry point of `root`/MLproject as a child process, in this environment; returns the run's id.
+        """Run the entry point `train` of `root`/MLproject as a child process; returns the run's id.
 
-        Raises TrainingError with the reason that the run gave.
+        It sees this process's environment, with these settings. Raises TrainingError with the reason that the run gave.
         """
+        # MLflow hands its own environment on to the child, and starts `python` from the path.
+        os.environ.update(settings.as_environment())
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         try:
             run = mlflow.projects.run(
                 uri=str(root),
-                entry_point=entry_point,
-                parameters=dict(parameters),
-                experiment_name=experiment,
+                entry_point="train",
+                parameters={"model_type": model_type, "project": project},
+                experiment_name=model_type,
                 env_manager="local",
                 run_name=run_name,
             )

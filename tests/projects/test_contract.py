@@ -15,13 +15,12 @@ import pytest
 
 from forecastle.errors import NotFoundError
 from forecastle.generator.issues import Portfolio, generate_issues
-from forecastle.records.issues import IssueRecord
+from forecastle.records.issues import MOMENT_FIELDS, OUTCOME_FIELDS, IssueRecord
 from forecastle.records.outcomes import NONE_KNOWN
 from forecastle.registry.baselines import BASELINES
 from forecastle.registry.dataset import rows_of_issues
 from forecastle.registry.declaration import ModelType, resolve
 from forecastle.registry.examples import make_examples
-from forecastle.store.outcomes import _TARGETS
 from forecastle.validation.suite import load_suite
 from projects import EXPECTATIONS, FAMILIES, ROOT, discover, get_model_type
 
@@ -54,7 +53,7 @@ def problems_of(model_type: ModelType) -> list[str]:
         "baselines are known": lambda: bool(model_type.baselines) and set(model_type.baselines) <= set(BASELINES),
         "the reference has no prior": lambda: next(iter(model_type.baselines.values())) == 0,
         "candidates are no baselines": lambda: not set(resolve(model_type.trainer).candidates) & set(BASELINES),
-        "outcomes are kept": lambda: model_type.target in _TARGETS,
+        "outcomes are kept": lambda: model_type.target in OUTCOME_FIELDS and model_type.known_field in MOMENT_FIELDS,
         "gate metric is declared": lambda: model_type.gate.metric in model_type.metrics,
         "required model types exist": lambda: set(model_type.requires) <= set(discover()),
         "its test file is there": lambda: (TESTS / folder.parent.name / f"test_{folder.name}.py").is_file(),

@@ -59,7 +59,7 @@ def undated(project: str, values: Sequence[float | None]) -> list[IssueRecord]:
 
 def ask(database: Database, projects: Sequence[str], moment: datetime) -> dict[str, Outcomes]:
     with database.transaction() as connection:
-        found = projects_with_outcomes(connection, "story_points", projects, moment)
+        found = projects_with_outcomes(connection, "story_points", "story_points_known_at", projects, moment)
     return {name: outcomes for name, (_, outcomes) in found.items()}
 
 
@@ -118,9 +118,11 @@ def test_only_recent_outcomes_come_one_by_one(database: Database) -> None:
 def test_projects_are_asked_for_by_key_or_id_and_unknown_ones_are_absent(database: Database) -> None:
     with database.transaction() as connection:
         import_issues(connection, [*undated("A", [3.0]), *undated("B", [5.0])])
-        by_key = projects_with_outcomes(connection, "story_points", ["A", "nowhere"], FAR)
+        by_key = projects_with_outcomes(connection, "story_points", "story_points_known_at", ["A", "nowhere"], FAR)
         identifier, outcomes = by_key["A"]
-        by_id = projects_with_outcomes(connection, "story_points", [str(identifier), "B", "B"], FAR)
+        by_id = projects_with_outcomes(
+            connection, "story_points", "story_points_known_at", [str(identifier), "B", "B"], FAR
+        )
     assert set(by_key) == {"A"}
     assert by_id[str(identifier)] == (identifier, outcomes)
     assert by_id["B"][1].recent == (5.0,)
@@ -128,4 +130,4 @@ def test_projects_are_asked_for_by_key_or_id_and_unknown_ones_are_absent(databas
 
 def test_an_unknown_target_is_not_found(database: Database) -> None:
     with pytest.raises(NotFoundError, match="no outcomes are kept"), database.transaction() as connection:
-        projects_with_outcomes(connection, "lines_of_code", ["A"], FAR)
+        projects_with_outcomes(connection, "lines_of_code", "completed_at", ["A"], FAR)

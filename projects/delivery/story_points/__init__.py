@@ -15,6 +15,7 @@ MODEL_TYPE = ModelType(
     split_unit="issue",
     cluster="project",
     known_at="the moment at which the points were set; for rows without dates, the next row of the project",
+    known_field="story_points_known_at",
     route="/api/v1/ml/recommend-story-points/",
     request=f"{_HERE}.answer:StoryPointsRequest",
     answer=f"{_HERE}.answer:StoryPointsAnswer",
