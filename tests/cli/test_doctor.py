@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import os
 import socket
-import sys
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cli import checks, doctor
 from cli.checks import Finding, Verdict
-from cli.main import main
 from forecastle.access.principals import Role, add_user
 from forecastle.embedded.status import Status
 from forecastle.errors import ConfigurationError
@@ -28,26 +25,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `forecastle doctor` with these settings and no others; exit code, output, errors."""
-
-    def with_settings(settings: Settings, *options: str) -> tuple[int, str, str]:
-        for item in fields(Settings):
-            monkeypatch.delenv(item.metadata["variable"], raising=False)
-        if settings.home == Path(".forecastle"):
-            settings = replace(settings, home=tmp_path / "home")
-        for name, value in settings.as_environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", ["forecastle", "doctor", *options])
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as leaving:
-            code = leaving.code or 0
-        return (code, *capsys.readouterr())
-
-    return with_settings
+def run(run_with: Run) -> Run:
+    """Runs `forecastle doctor`."""
+    return lambda settings, *options: run_with(settings, "doctor", *options)
 
 
 def found(run: Run, settings: Settings) -> tuple[int, dict[str, dict[str, str]]]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cli.main import main
 from forecastle.settings import Settings
 from forecastle.store.objects import Objects
 
@@ -19,24 +16,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `forecastle storage test` with these settings and no others; exit code, output, errors."""
-
-    def with_settings(settings: Settings, *options: str) -> tuple[int, str, str]:
-        for item in fields(Settings):
-            monkeypatch.delenv(item.metadata["variable"], raising=False)
-        for name, value in replace(settings, home=tmp_path / "home").as_environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", ["forecastle", "storage", "test", *options])
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as leaving:
-            code = leaving.code or 0
-        return (code, *capsys.readouterr())
-
-    return with_settings
+def run(run_with: Run) -> Run:
+    """Runs `forecastle storage test`."""
+    return lambda settings, *options: run_with(settings, "storage", "test", *options)
 
 
 def test_a_bucket_that_works_is_told_step_by_step(run: Run, own_storage: Settings, objects: Objects) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import await_that, processes_of
 
 import projects
 
@@ -54,14 +54,15 @@ def client() -> Callable[[str | None, str], Client]:
     return of
 
 
-@pytest.fixture(scope="session")
-def await_that() -> Callable[[Callable[[], bool], float], None]:
+@pytest.fixture(scope="session", name="await_that")
+def waiting() -> Callable[[Callable[[], bool], float], None]:
     """Wait until something holds that nobody announces; fail after some seconds."""
+    return await_that
 
-    def wait(holds: Callable[[], bool], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < deadline, "did not happen in time"
-            threading.Event().wait(0.02)
 
-    return wait
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A deep folder with a space in its name; when the test is over nothing may run in it."""
+    home = tmp_path / "a home" / ("deep" * 30)
+    yield home
+    assert not processes_of(home)

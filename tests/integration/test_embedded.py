@@ -10,16 +10,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from processes import STARTER, await_that, processes_of
 
 import forecastle
 from forecastle.embedded import account, postgresql
@@ -32,45 +30,6 @@ POSTGRESQL = ("postgresql",)
 NOBODY = 65534
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="Linux ends children with their parent")
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change to another user")
-
-# A starter in a process of its own: says the address, then waits to be told to stop or killed.
-STARTER = """
-import sys
-from pathlib import Path
-from forecastle.embedded.servers import running, terminating_raises
-from forecastle.settings import Settings
-with terminating_raises(), running(Settings(home=Path(sys.argv[1])), sys.argv[2].split(",")) as given:
-    print(given.database_url, flush=True)
-    sys.stdin.read()
-"""
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    """A deep folder with a space in its name; when the test is over nothing may run in it."""
-    home = tmp_path / "a home" / ("deep" * 30)
-    yield home
-    assert not processes_of(home)
-
-
-def processes_of(home: Path) -> list[str]:
-    """Command lines of all processes that work in the home or name it; zombies have none."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            if command and (str(home) in command or str(home) in os.readlink(process / "cwd")):
-                found.append(f"{process.name} {command}")
-        except OSError:
-            continue
-    return [line for line in found if int(line.split()[0]) != os.getpid()]
-
-
-def await_that(holds: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "did not happen in time"
-        threading.Event().wait(0.02)
 
 
 def only_postgresql(home: Path) -> Any:
@@ -98,7 +57,7 @@ def postmaster(home: Path) -> int:
 def start_elsewhere(home: Path, needs: str = "postgresql", **popen: Any) -> subprocess.Popen[str]:
     environment = {"PYTHONPATH": str(Path(forecastle.__file__).parents[1]), "PATH": os.defpath}
     return subprocess.Popen(
-        [popen.pop("python", sys.executable), "-c", STARTER, str(home), needs],
+        [popen.pop("python", sys.executable), "-c", STARTER, str(home), needs, "database_url"],
         **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment, **popen},
     )
 

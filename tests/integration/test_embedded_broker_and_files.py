@@ -9,17 +9,16 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from processes import STARTER, await_that, processes_of
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -33,35 +32,6 @@ from forecastle.store.objects import Objects
 BOTH = ("valkey", "s3")
 ONCE = Retry(NoBackoff(), 0)
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="Linux ends children with their parent")
-
-STARTER = """
-import sys
-from pathlib import Path
-from forecastle.embedded.servers import running, terminating_raises
-from forecastle.settings import Settings
-with terminating_raises(), running(Settings(home=Path(sys.argv[1])), ("valkey", "s3")) as given:
-    print(given.redis_url, flush=True)
-    sys.stdin.read()
-"""
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    """A deep folder with a space in its name; when the test is over nothing may run in it."""
-    home = tmp_path / "a home" / ("deep" * 30)
-    yield home
-    assert not processes_of(home)
-
-
-def processes_of(home: Path) -> list[str]:
-    """Command lines of all processes that work in the home or name it."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            if command and (str(home) in command or str(home) in os.readlink(process / "cwd")):
-                found.append(f"{process.name} {command}")
-    return [line for line in found if int(line.split()[0]) != os.getpid()]
 
 
 def both(home: Path) -> Any:
@@ -79,7 +49,7 @@ def kill(home: Path, name: str) -> None:
 def start_elsewhere(home: Path) -> subprocess.Popen[str]:
     environment = {"PYTHONPATH": str(Path(forecastle.__file__).parents[1]), "PATH": os.defpath}
     return subprocess.Popen(
-        [sys.executable, "-c", STARTER, str(home)],
+        [sys.executable, "-c", STARTER, str(home), "valkey,s3", "redis_url"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -90,13 +60,6 @@ def start_elsewhere(home: Path) -> subprocess.Popen[str]:
 def said(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
-
-
-def await_that(holds: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "did not happen in time"
-        threading.Event().wait(0.02)
 
 
 def test_an_empty_folder_becomes_a_broker_and_a_bucket_without_postgresql(home: Path) -> None:

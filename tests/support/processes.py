@@ -1,0 +1,40 @@
+"""Processes of embedded servers, as the tests of several rooms look at them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+# A starter in a process of its own: says the setting that it is asked for, then waits to be told to stop or killed.
+STARTER = """
+import sys
+from pathlib import Path
+from forecastle.embedded.servers import running, terminating_raises
+from forecastle.settings import Settings
+with terminating_raises(), running(Settings(home=Path(sys.argv[1])), sys.argv[2].split(",")) as given:
+    print(getattr(given, sys.argv[3]), flush=True)
+    sys.stdin.read()
+"""
+
+
+def processes_of(home: Path) -> list[str]:
+    """Command lines of all other processes that work in the home or name it; zombies have none."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if command and (str(home) in command or str(home) in os.readlink(process / "cwd")):
+                found.append(f"{process.name} {command}")
+    return [line for line in found if int(line.split()[0]) != os.getpid()]
+
+
+def await_that(holds: Callable[[], bool], seconds: float = 15) -> None:
+    """Wait until something holds that nobody announces; fail after some seconds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "did not happen in time"
+        threading.Event().wait(0.02)
