@@ -179,8 +179,9 @@ def test_a_training_leaves_a_finished_run_with_its_children_its_data_and_its_evi
     assert data.dataset.name == NAME
     assert trained[0].tags["dataset.digest"].startswith(data.dataset.digest)
     assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
-    source = json.loads(data.dataset.source)["object"]
-    assert world.objects.exists(source)
+    address, _, name = json.loads(data.dataset.source)["uri"].partition("/datasets/")
+    assert address == world.objects.address
+    assert world.objects.exists(f"datasets/{name}")
 
     artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
     assert {"bundle", "residuals.png", "scores_by_project.json"} <= artifacts
