@@ -16,7 +16,7 @@ up: .venv/.runtime ## start all servers; Ctrl-C stops them
 	@$(BIN)/forecastle up
 
 test: .venv/.dev ## the tests, with real embedded servers (at most 10 minutes)
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: .venv/.dev ## the tests that need minutes
 	@$(BIN)/python -m pytest -m slow

@@ -28,8 +28,10 @@ import time
 from pathlib import Path
 
 def sleep(work):
+    file = Path(work.run.arguments["file"])
     while True:
-        Path(work.run.arguments["file"]).write_text(str(time.time()))
+        file.with_suffix(".new").write_text(str(time.time()))
+        file.with_suffix(".new").replace(file)  # whoever reads it finds it whole
         time.sleep(0.05)
 
 def secret(work):
