@@ -83,7 +83,7 @@ def _stored(
         moment=moment,
         input_digest=hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest(),
         request=asked,
-        history=_without_nan(answered.outcomes.as_json()),
+        history=_without_nan(answered.known.project.as_json()),
         answer=fields,
         method=answered.prediction.rule,
         latency_ms=(time.perf_counter() - started) * 1000,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ class SkillTable:
     rows: Mapping[str, int]
     measured: Mapping[str, Mapping[str, float]]
     expected: Mapping[str, Mapping[str, float]]
+    general: Mapping[str, float] = field(default_factory=dict)
+    """The expected loss over all clusters, for those not listed."""
 
     def method_for(self, cluster: str) -> str:
         return self.by_cluster.get(cluster, self.default)
@@ -62,7 +64,17 @@ def choose_methods(losses: Mapping[str, Floats], clusters: NDArray[np.str_], pri
         rows={cluster: count for cluster, (count, _) in relative.items()},
         measured={cluster: found for cluster, (_, found) in relative.items()},
         expected=expected,
+        general=general,
     )
+
+
+def macro_relative_loss(losses: Floats, reference: Floats, clusters: NDArray[np.str_]) -> float:
+    """Loss over the reference's, minus 1; the mean over clusters. Losses have the shape: rows."""
+    found = [
+        _relative({"reference": reference, "method": losses}, clusters == cluster)["method"]
+        for cluster in sorted(set(clusters.tolist()))
+    ]
+    return _mean(found)
 
 
 def _relative(losses: Mapping[str, Floats], rows: NDArray[np.bool_]) -> dict[str, float]:

@@ -1,38 +1,76 @@
-"""What was known of a project's outcomes at a moment."""
+"""What was known of outcomes at a moment."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-RECENT = 200  # how many of the latest known outcomes are kept one by one
-ROLLING = 50  # how many of them the rolling median looks at
+RECENT = 200  # how many of a project's latest known outcomes are kept one by one
+ROLLING = 50  # how many of them the rolling median looks at; also how many of a group's are kept
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """The known outcomes of one project at a moment, in the target's unit.
+    """The known outcomes of one project, or of one group of its issues, at a moment, in the target's unit.
 
-    `count`, `mean` and `median` are over all of them; `recent` holds the last RECENT in the order in which they
-    became known. With no known outcome `count` is 0 and `mean` and `median` are NaN.
+    `recent` holds the latest in the order in which they became known, `estimates` what people had estimated of each
+    (NaN where nobody did). `count`, `mean` and `median` are over all outcomes of a project, over the latest ROLLING of
+    a group. With no known outcome `count` is 0 and `mean` and `median` are NaN.
     """
 
     count: int
     mean: float
     median: float
     recent: tuple[float, ...]
+    estimates: tuple[float, ...] = ()
+
+    @classmethod
+    def of_latest(cls, values: Sequence[float], estimates: Sequence[float] = ()) -> Outcomes:
+        """The outcomes of a group: these are all that count."""
+        if not values:
+            return NONE_KNOWN
+        recent = tuple(values)
+        return cls(len(recent), math.fsum(recent) / len(recent), statistics.median(recent), recent, tuple(estimates))
 
     @property
     def rolling_median(self) -> float:
         """The median of the last ROLLING known outcomes; NaN where there is none."""
-        window = sorted(self.recent[-ROLLING:])
-        if not window:
-            return float("nan")
-        middle = len(window) // 2
-        return window[middle] if len(window) % 2 else (window[middle - 1] + window[middle]) / 2
+        window = self.recent[-ROLLING:]
+        return statistics.median(window) if window else math.nan
 
     def as_json(self) -> dict[str, Any]:
         return {"count": self.count, "mean": self.mean, "median": self.median, "recent": list(self.recent)}
 
 
-NONE_KNOWN = Outcomes(0, float("nan"), float("nan"), ())
+NONE_KNOWN = Outcomes(0, math.nan, math.nan, ())
+
+
+class Case(NamedTuple):
+    """A completed issue, as later ones may be held against it."""
+
+    key: str
+    title: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that was known when something was asked.
+
+    `groups` holds the outcomes of the issues of the same project that share something with what was asked (its type,
+    its component, who does it), by the name that the model type gave the group; `cases` the project's latest
+    completed issues, oldest first, where the model type looks at them.
+    """
+
+    project: Outcomes = NONE_KNOWN
+    groups: Mapping[str, Outcomes] = field(default_factory=dict)
+    cases: Sequence[Case] = ()
+
+    def group(self, name: str) -> Outcomes:
+        return self.groups.get(name, NONE_KNOWN)
+
+
+NOTHING_KNOWN = Known()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from forecastle.records.outcomes import Outcomes
+from forecastle.records.outcomes import Known
 from forecastle.registry.declaration import HistoryReader
 from forecastle.registry.predictor import Prediction, Predictor
 
@@ -41,6 +41,6 @@ class Answered:
     """
 
     cluster: str
-    outcomes: Outcomes
+    known: Known
     prediction: Prediction
     fields: Mapping[str, Any]

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from forecastle.records.outcomes import Outcomes
+from forecastle.records.outcomes import Known
 
-BASELINES: Mapping[str, Callable[[Outcomes], float]] = {
-    "rolling_median": lambda outcomes: outcomes.rolling_median,
-    "median": lambda outcomes: outcomes.median,
-    "mean": lambda outcomes: outcomes.mean,
+LEAST_OF_TYPE = 5  # known outcomes of a type before its own median counts
+
+
+def _of_type(features: Any, known: Known) -> float:
+    group = known.group("issue_type")
+    return group.median if group.count >= LEAST_OF_TYPE else math.nan
+
+
+def _similar(features: Any, known: Known) -> float:
+    return math.exp(features.similar)
+
+
+_RULES: Mapping[str, Callable[[Any, Known], float]] = {
+    "rolling_median": lambda features, known: known.project.rolling_median,
+    "median": lambda features, known: known.project.median,
+    "mean": lambda features, known: known.project.mean,
+    "type_median": _of_type,
+    "similarity": _similar,
+    "estimate": lambda features, known: float(features.estimate),
 }
+
+BASELINES = frozenset(_RULES)
+
+
+def baseline(name: str, features: Any, known: Known) -> float:
+    """What a rule says; the rolling median where it has nothing to go by, NaN where nothing is known at all."""
+    value = _RULES[name](features, known)
+    return known.project.rolling_median if math.isnan(value) else value

@@ -31,7 +31,8 @@ class Manifest:
     """`trained_until` is the last position that taught the model, on the dataset's axis of time."""
 
     model_type: str
-    candidate: str
+    candidates: Mapping[str, str]
+    """The candidate of each view."""
     feature_digest: str
     dataset_digest: str
     time_basis: str
@@ -41,18 +42,26 @@ class Manifest:
 
 
 @dataclass(frozen=True)
-class Bundle:
-    manifest: Manifest
+class View:
+    """What answers the requests of one view."""
+
+    candidate: str
     model: FastForm
     skill: SkillTable
     thresholds: Mapping[str, Thresholds]
 
+
+@dataclass(frozen=True)
+class Bundle:
+    manifest: Manifest
+    views: Mapping[str, View]
+
     def files(self) -> dict[str, bytes]:
         return {
             "manifest.json": _to_json(asdict(self.manifest)),
-            "model.json": _to_json(self.model.as_json()),
-            "skill.json": _to_json(asdict(self.skill)),
-            "thresholds.json": _to_json({method: _thresholds_out(v) for method, v in self.thresholds.items()}),
+            "model.json": _to_json({name: view.model.as_json() for name, view in self.views.items()}),
+            "skill.json": _to_json({name: asdict(view.skill) for name, view in self.views.items()}),
+            "thresholds.json": _to_json({name: _all_out(view.thresholds) for name, view in self.views.items()}),
         }
 
 
@@ -74,8 +83,18 @@ def load_bundle(model_type: ModelType, files: Mapping[str, bytes]) -> Bundle:
         )
     scorer: Scorer = resolve(model_type.scorer)
     with _no_bundle(model_type):
-        thresholds = {method: _thresholds_in(values) for method, values in parts["thresholds.json"].items()}
-        return Bundle(manifest, scorer.load(parts["model.json"]), SkillTable(**parts["skill.json"]), thresholds)
+        views = {
+            name: View(
+                candidate,
+                scorer.load(parts["model.json"][name]),
+                SkillTable(**parts["skill.json"][name]),
+                {method: _thresholds_in(values) for method, values in parts["thresholds.json"][name].items()},
+            )
+            for name, candidate in manifest.candidates.items()
+        }
+        if not views or not set(views) <= set(model_type.views):
+            raise ValueError
+        return Bundle(manifest, views)
 
 
 @contextmanager
@@ -87,15 +106,30 @@ def _no_bundle(model_type: ModelType) -> Iterator[None]:
         raise IntegrityError(f"{model_type.name}: this is no bundle ({type(error).__name__}); train it anew") from None
 
 
-def _thresholds_out(thresholds: Thresholds) -> dict[str, Any]:
+def _all_out(thresholds: Mapping[str, Thresholds]) -> dict[str, Any]:
+    return {method: _finite(asdict(found)) for method, found in thresholds.items()}
+
+
+def _finite(value: Any) -> Any:
     """JSON has no infinity: an interval without end is null."""
-    numbers = {name: value if math.isfinite(value) else None for name, value in thresholds.by_cluster.items()}
-    return {"pooled": thresholds.pooled if math.isfinite(thresholds.pooled) else None, "by_cluster": numbers}
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value if math.isfinite(value) else None
 
 
 def _thresholds_in(form: Mapping[str, Any]) -> Thresholds:
-    numbers = {name: math.inf if value is None else float(value) for name, value in form["by_cluster"].items()}
-    return Thresholds(math.inf if form["pooled"] is None else float(form["pooled"]), numbers)
+    return Thresholds(
+        pooled=_number(form["pooled"]),
+        by_cluster={name: _number(value) for name, value in form["by_cluster"].items()},
+        scores=tuple(map(_number, form["scores"])),
+        scores_by_cluster={name: tuple(map(_number, values)) for name, values in form["scores_by_cluster"].items()},
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.inf if value is None else float(value)
 
 
 def digest_of_features(model_type: ModelType) -> str:

@@ -6,7 +6,7 @@ import stand as dotted names `package.module:attribute` and are resolved where t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal, Protocol
@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel
 
 from forecastle.monitoring.policies import GatePolicy, RetrainingPolicy
-from forecastle.records.outcomes import Outcomes
+from forecastle.records.outcomes import Known
 
 Family = Literal["delivery", "reliability"]
 Task = Literal["regression"]
@@ -52,6 +52,12 @@ class ModelType:
     """What learns: heavy to import, and never loaded by the façade."""
     feature_modules: tuple[str, ...]
     """Modules beside `forecastle.features` whose code turns records into numbers."""
+    groups: Mapping[str, tuple[str, ...]]
+    """Issues of a project that are looked at together: those that share these fields of the request."""
+    looks_at_cases: bool
+    """Whether the project's latest completed issues are looked at one by one."""
+    views: Mapping[str, str | None]
+    """What is learned apart: each view answers requests that have its field, the last one (None) all others."""
     baselines: Mapping[str, float]
     """The baselines, the reference first, and how much worse than it each is taken to be before any evidence."""
     metrics: tuple[str, ...]
@@ -62,6 +68,20 @@ class ModelType:
     retraining: RetrainingPolicy
     requires: tuple[str, ...] = ()
     """Model types whose answers it combines."""
+
+    def group_keys(self, request: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+        """What an issue must share with this request to be in each group; groups that the request says nothing of lack."""
+        keys = {name: tuple(request.get(field) for field in fields) for name, fields in self.groups.items()}
+        return {name: key for name, key in keys.items() if all(value not in (None, "") for value in key)}
+
+    def masked(self, view: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The request as this view sees it: without the fields that have a view before it."""
+        before = {field for name, field in self.views.items() if field and not self._at_or_after(name, view)}
+        return {name: value for name, value in request.items() if name not in before} if before else request
+
+    def _at_or_after(self, name: str, view: str) -> bool:
+        names = list(self.views)
+        return names.index(name) >= names.index(view)
 
     def request_type(self) -> type[BaseModel]:
         found: type[BaseModel] = resolve(self.request)
@@ -92,19 +112,29 @@ class Settled(Protocol):
         """The least threshold whose interval holds `truth`; infinite where none does."""
         ...
 
+    def confidence(self, share_within: Callable[[float], float]) -> float:
+        """The probability of what the model type calls a hit; `share_within` is the share of earlier rows up to a score."""
+        ...
+
+    def is_hit(self, truth: float) -> bool:
+        """Whether what `confidence` is the probability of came true."""
+        ...
+
 
 class FastForm(Protocol):
     """A fitted candidate in plain Python."""
 
-    def estimate(self, features: Any) -> float: ...
+    def estimate(self, issue: Any) -> float: ...
 
     def as_json(self) -> dict[str, Any]: ...
 
 
 class Estimator(Protocol):
-    """A fitted candidate for people, in an MLflow flavour."""
+    """A candidate for people, in an MLflow flavour; predicts for features or for their table."""
 
-    def predict(self, features: Any) -> Any: ...
+    def fit(self, issues: Any, targets: Any) -> Any: ...
+
+    def predict(self, issues: Any) -> Any: ...
 
     def fast_form(self) -> FastForm: ...
 
@@ -112,33 +142,52 @@ class Estimator(Protocol):
 class Scorer(Protocol):
     """The part of a model type that turns what was asked into a number on the question's scale."""
 
-    def extract(self, request: Mapping[str, Any], cluster: str, outcomes: Outcomes) -> Any:
-        """Numbers from a request and from what was known of its cluster; nothing else is ever looked at."""
+    def extract(self, request: Mapping[str, Any], cluster: str, known: Known) -> Any:
+        """Numbers from a request and from what was known then; nothing else is ever looked at."""
         ...
 
     def load(self, form: Mapping[str, Any]) -> FastForm: ...
 
-    def settle(self, method: str, estimate: float, features: Any, outcomes: Outcomes) -> Settled: ...
+    def settle(self, method: str, estimate: float, features: Any, known: Known) -> Settled: ...
+
+
+Settings = Mapping[str, Any]
 
 
 class Trainer(Protocol):
     """The part of a model type that learns from examples."""
 
-    candidates: tuple[str, ...]
+    @property
+    def candidates(self) -> Mapping[str, Sequence[Settings]]:
+        """The candidates, and the settings that a search tries for each, the default first."""
+        ...
 
-    trusted_types: tuple[str, ...]
-    """Classes of ours that the file of an estimator holds."""
+    @property
+    def blends(self) -> Mapping[str, Sequence[str]]:
+        """Candidates that are the mean of others."""
+        ...
 
-    def fit(self, candidate: str, features: Sequence[Any], targets: Sequence[float]) -> Estimator: ...
+    @property
+    def trusted_types(self) -> Sequence[str]:
+        """Classes of ours that the file of an estimator holds."""
+        ...
 
-    def example_table(self, examples: Sequence[Any]) -> Any:
-        """A table for the estimator's `predict`, with the rows of these examples."""
+    def make(self, candidate: str, settings: Settings) -> Estimator:
+        """The candidate, not yet fitted."""
+        ...
+
+    def blend(self, parts: Sequence[Estimator]) -> Estimator:
+        """The mean of fitted candidates."""
+        ...
+
+    def table(self, features: Sequence[Any]) -> Any:
+        """A table for the estimator's `predict`."""
         ...
 
 
 class HistoryReader(Protocol):
-    """Reads what was known at a moment, for many projects in one round trip."""
+    """Reads what was known at a moment, for many requests in one round trip."""
 
-    def outcomes(self, projects: Sequence[str], moment: Any) -> Mapping[str, tuple[str, Outcomes]]:
-        """The project's own id and its known outcomes, by the id or key asked for; unknown projects are absent."""
+    def known(self, requests: Sequence[Mapping[str, Any]], moment: Any) -> Sequence[tuple[str, Known] | None]:
+        """The id of each request's project (`project_id`: id or key) and what was known; None for unknown projects."""
         ...

@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecastle.errors import ForecastleError, NotEnoughDataError
-from forecastle.features.recency import KnownOutcomes
+from forecastle.features.recency import History
 from forecastle.monitoring.comparison import Comparison, compare_over_time, holm
 from forecastle.monitoring.coverage import Coverage, coverage
-from forecastle.records.outcomes import Outcomes
+from forecastle.records.outcomes import Known
 from forecastle.registry.answering import Context
-from forecastle.registry.baselines import BASELINES
+from forecastle.registry.baselines import baseline
 from forecastle.registry.declaration import ModelType, resolve
-from forecastle.registry.examples import Example, Row, history_of, make_examples
-from forecastle.registry.predictor import Predictor
+from forecastle.registry.examples import Row, extract_all, histories_of
+from forecastle.registry.predictor import Prediction, Predictor
 from forecastle.registry.training import fit
 
 Floats = NDArray[np.float64]
@@ -41,10 +41,17 @@ REFITS = (0.01, 0.025, *(step / 20 for step in range(1, 20)))
 class WalkedHistory:
     """The history reader of a walk: what was known of each cluster at a moment of the past."""
 
-    known: Mapping[str, KnownOutcomes]
+    model_type: ModelType
+    histories: Mapping[str, History]
 
-    def outcomes(self, projects: Sequence[str], moment: Any) -> Mapping[str, tuple[str, Outcomes]]:
-        return {name: (name, self.known[name].at(moment)) for name in projects if name in self.known}
+    def known(self, requests: Sequence[Mapping[str, Any]], moment: Any) -> Sequence[tuple[str, Known] | None]:
+        return [self._known(request, moment) for request in requests]
+
+    def _known(self, request: Mapping[str, Any], moment: float) -> tuple[str, Known] | None:
+        project = request["project_id"]
+        if project not in self.histories:
+            return None
+        return project, self.histories[project].at(moment, self.model_type.group_keys(request))
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,9 @@ class ScoredRow:
     value: float
     low: float
     high: float
+    confidence: float
+    hit: bool
+    """Whether what `confidence` is the probability of came true."""
     method: str
     baselines: Mapping[str, float]
     known: int
@@ -105,44 +115,49 @@ def evaluate(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Walk through `rows`; every row after a cluster's first FIRST_ROWS is scored."""
-    examples = make_examples(rows, resolve(model_type.scorer))
-    history = WalkedHistory(history_of(rows))
+    extracted = extract_all(model_type, rows)
+    examples = next(reversed(extracted.views.values()))  # the last view sees every row
+    history = WalkedHistory(model_type, histories_of(model_type, rows))
     predictor = Predictor.of(model_type, None)
     refits = unknown = 0
     seen: dict[str, int] = {}
     answered: list[ScoredRow] = []
     cuts = [-math.inf, *sorted({examples.cut_at(share) for share in REFITS}), math.inf] if rows else []
     for start, end in pairwise(cuts):
-        known = examples.known_by(start)
+        known = extracted.known_by(start)
         if len(known) >= model_type.least_rows:
             with suppress(NotEnoughDataError):  # as in the product: what serves goes on serving
                 predictor = Predictor.of(model_type, fit(model_type, known).bundle)
                 refits += 1
-        for example in examples.asked_between(start, end):
-            seen[example.cluster] = seen.get(example.cluster, 0) + 1
-            if seen[example.cluster] > FIRST_ROWS:
-                unknown += not example.outcomes.count
-                answered.append(_answer(model_type, predictor, history, example))
+        for row in (row for row in extracted.rows if start <= row.asked_at < end):
+            seen[row.cluster] = seen.get(row.cluster, 0) + 1
+            if seen[row.cluster] > FIRST_ROWS:
+                scored = _answer(model_type, predictor, history, row)
+                unknown += not scored.known
+                answered.append(scored)
         on_progress(sum(seen.values()), len(rows))
     comparable = [row for row in answered if row.known]
     return Evaluation(model_type.name, refits, unknown, tuple(_results(comparable, list(model_type.baselines))))
 
 
-def _answer(model_type: ModelType, predictor: Predictor, history: WalkedHistory, example: Example) -> ScoredRow:
-    request = model_type.request_type().model_validate({**example.request, "project_id": example.cluster})
-    context = Context(lambda cluster: predictor, history, example.asked_at)
+def _answer(model_type: ModelType, predictor: Predictor, history: WalkedHistory, row: Row) -> ScoredRow:
+    request = model_type.request_type().model_validate({**row.request, "project_id": row.cluster})
+    context = Context(lambda cluster: predictor, history, row.asked_at)
     (answer,) = resolve(model_type.answer_many)([request], context)
     if isinstance(answer, ForecastleError):
         raise answer
+    found: Prediction = answer.prediction
     return ScoredRow(
-        cluster=example.cluster,
-        truth=example.target,
-        value=answer.prediction.settled.value,
-        low=answer.prediction.low,
-        high=answer.prediction.high,
-        method=answer.prediction.rule,
-        baselines={name: BASELINES[name](example.outcomes) for name in model_type.baselines},
-        known=example.outcomes.count,
+        cluster=row.cluster,
+        truth=row.target,
+        value=found.settled.value,
+        low=found.low,
+        high=found.high,
+        confidence=found.confidence,
+        hit=found.settled.is_hit(row.target),
+        method=found.rule,
+        baselines={name: baseline(name, found.features, answer.known) for name in model_type.baselines},
+        known=answer.known.project.count,
     )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from forecastle.features.recency import KnownOutcomes
-from forecastle.records.outcomes import Outcomes
-from forecastle.registry.declaration import Scorer
+from forecastle.features.recency import GroupOutcomes, History, KnownOutcomes
+from forecastle.records.outcomes import Case, Known
+from forecastle.registry.declaration import ModelType, Scorer, resolve
+
+ESTIMATE = "estimate_hours"
+"""The field of a request that holds a person's estimate, where a model type has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +30,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Example(Row):
-    """A row with the outcomes of its cluster that were known at `asked_at`, and the features of both."""
+    """A row with its features as one view sees it, and its project's history to look up what was known."""
 
-    outcomes: Outcomes
     features: Any
+    history: History
+    group_keys: Mapping[str, object]
+
+    @property
+    def known(self) -> Known:
+        """What was known when the row was asked; put together anew at every look, so that nothing is held for long."""
+        return self.history.at(self.asked_at, self.group_keys)
 
 
 class Examples(Sequence[Example]):
@@ -64,24 +74,73 @@ class Examples(Sequence[Example]):
         return self._asked_at[int(share * len(self._asked_at))]
 
 
-def history_of(rows: Iterable[Row]) -> dict[str, KnownOutcomes]:
+def histories_of(model_type: ModelType, rows: Iterable[Row]) -> dict[str, History]:
     """What was known of each cluster at any moment."""
-    collected: dict[str, tuple[list[float], list[float]]] = {}
+    by_cluster: dict[str, list[Row]] = {}
     for row in rows:
-        moments, values = collected.setdefault(row.cluster, ([], []))
-        moments.append(row.known_at)
-        values.append(row.target)
-    return {cluster: KnownOutcomes(moments, values) for cluster, (moments, values) in collected.items()}
+        by_cluster.setdefault(row.cluster, []).append(row)
+    return {cluster: _history(model_type, found) for cluster, found in by_cluster.items()}
 
 
-def make_examples(rows: Sequence[Row], scorer: Scorer) -> Examples:
-    """Extract every row once, knowing only what was known when it was asked."""
-    history = history_of(rows)
-    examples = []
+def _history(model_type: ModelType, rows: Sequence[Row]) -> History:
+    members: dict[tuple[str, object], list[Row]] = {}
     for row in rows:
-        outcomes = history[row.cluster].at(row.asked_at)
-        features = scorer.extract(row.request, row.cluster, outcomes)
-        examples.append(
-            Example(row.key, row.cluster, row.asked_at, row.known_at, row.target, row.request, outcomes, features)
+        for name, key in model_type.group_keys(row.request).items():
+            members.setdefault((name, key), []).append(row)
+    cases = [Case(row.key, str(row.request.get("title") or ""), row.target) for row in rows]
+    return History(
+        KnownOutcomes(*_columns(rows), cases if model_type.looks_at_cases else ()),
+        {group: GroupOutcomes(*_columns(found)) for group, found in members.items()},
+    )
+
+
+def _columns(rows: Sequence[Row]) -> tuple[list[float], list[float], list[float]]:
+    """When each became known, what came out, and what somebody had estimated."""
+    estimates = [float(row.request.get(ESTIMATE) or math.nan) for row in rows]
+    return [row.known_at for row in rows], [row.target for row in rows], estimates
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """Rows in order of time, and the examples that each view makes of those it sees."""
+
+    rows: tuple[Row, ...]
+    views: Mapping[str, Examples]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def known_by(self, cut: float) -> Extracted:
+        """What was asked before the cut and whose outcome was known by then."""
+        rows = tuple(row for row in self.rows if row.asked_at < cut and row.known_at <= cut)
+        return Extracted(rows, {name: examples.known_by(cut) for name, examples in self.views.items()})
+
+
+def extract_all(model_type: ModelType, rows: Iterable[Row]) -> Extracted:
+    """Extract every row once a view, knowing only what was known when it was asked."""
+    ordered = tuple(sorted(rows, key=lambda row: row.asked_at))
+    histories, scorer = histories_of(model_type, ordered), resolve(model_type.scorer)
+    views = {
+        view: Examples(
+            _example(model_type, scorer, row, histories[row.cluster], view)
+            for row in ordered
+            if sees(model_type, view, row.request)
         )
-    return Examples(examples)
+        for view in model_type.views
+    }
+    return Extracted(ordered, views)
+
+
+def _example(model_type: ModelType, scorer: Scorer, row: Row, history: History, view: str) -> Example:
+    request = model_type.masked(view, row.request)
+    keys = model_type.group_keys(request)
+    features = scorer.extract(request, row.cluster, history.at(row.asked_at, keys))
+    return Example(
+        row.key, row.cluster, row.asked_at, row.known_at, row.target, request, features, history, keys
+    )  # fmt: skip
+
+
+def sees(model_type: ModelType, view: str, request: Mapping[str, Any]) -> bool:
+    """Whether a request has what the view needs; the last view needs nothing."""
+    field = model_type.views[view]
+    return field is None or request.get(field) is not None

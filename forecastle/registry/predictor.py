@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from forecastle.monitoring.conformal import Thresholds
-from forecastle.monitoring.skill import SkillTable
-from forecastle.records.outcomes import Outcomes
-from forecastle.registry.baselines import BASELINES
-from forecastle.registry.bundle import Bundle
+from forecastle.records.outcomes import Known
+from forecastle.registry.baselines import BASELINES, baseline
+from forecastle.registry.bundle import Bundle, View
 from forecastle.registry.declaration import ModelType, Scorer, Settled, resolve
+from forecastle.registry.examples import sees
 
 Method = Literal["ml_model", "baseline"]
 
@@ -23,9 +23,13 @@ class Prediction:
 
     method: Method
     rule: str
+    view: str
+    features: Any
     settled: Settled
     low: float
     high: float
+    confidence: float
+    """The probability of what the model type calls a hit, from earlier rows; NaN where none was measured."""
     coverage_target: float
     baseline: float
     """What the reference baseline says; NaN where nothing is known."""
@@ -41,45 +45,57 @@ class Predictor:
     model_type: ModelType
     scorer: Scorer
     bundle: Bundle | None
-    skill: SkillTable
-    thresholds: Mapping[str, Thresholds]
 
     @classmethod
     def of(cls, model_type: ModelType, bundle: Bundle | None) -> Predictor:
-        scorer: Scorer = resolve(model_type.scorer)
-        if bundle is not None:
-            return cls(model_type, scorer, bundle, bundle.skill, bundle.thresholds)
-        return cls(model_type, scorer, None, SkillTable(next(iter(model_type.baselines)), {}, {}, {}, {}), {})
+        return cls(model_type, resolve(model_type.scorer), bundle)
 
-    def predict(self, cluster: str, request: Mapping[str, Any], outcomes: Outcomes) -> Prediction:
-        return self.predict_extracted(cluster, self.scorer.extract(request, cluster, outcomes), outcomes)
+    def view_for(self, request: Mapping[str, Any]) -> str:
+        """The first view that sees the request and was trained; what the request has beyond it is not looked at."""
+        trained = self.model_type.views if self.bundle is None else self.bundle.views
+        return next((view for view in trained if sees(self.model_type, view, request)), next(reversed(trained)))
 
-    def predict_extracted(self, cluster: str, features: Any, outcomes: Outcomes) -> Prediction:
-        rule = self._rule_for(cluster, outcomes)
-        settled = self.scorer.settle(rule, self._estimate(rule, features, outcomes), features, outcomes)
-        thresholds = self.thresholds.get(rule)
-        low, high = settled.interval(thresholds.of(cluster) if thresholds else math.inf)
-        reference = next(iter(self.model_type.baselines))
+    def predict(self, cluster: str, request: Mapping[str, Any], known: Known) -> Prediction:
+        view = self.view_for(request)
+        features = self.scorer.extract(self.model_type.masked(view, request), cluster, known)
+        return self.predict_extracted(view, cluster, features, known)
+
+    def predict_extracted(self, view: str, cluster: str, features: Any, known: Known) -> Prediction:
+        found = None if self.bundle is None else self.bundle.views[view]
+        rule = self._rule_for(found, cluster, features, known)
+        estimate = baseline(rule, features, known) if rule in BASELINES else self._estimate(found, features)
+        settled = self.scorer.settle(rule, estimate, features, known)
+        thresholds = NO_THRESHOLDS if found is None else found.thresholds.get(rule, NO_THRESHOLDS)
+        low, high = settled.interval(thresholds.of(cluster))
         return Prediction(
             method="baseline" if rule in BASELINES else "ml_model",
             rule=rule,
+            view=view,
+            features=features,
             settled=settled,
             low=low,
             high=high,
+            confidence=settled.confidence(lambda score: thresholds.share_within(cluster, score)),
             coverage_target=self.model_type.coverage_target,
-            baseline=BASELINES[reference](outcomes),
-            measured_loss=self.skill.measured.get(cluster, {}).get(rule),
-            measured_rows=self.skill.rows.get(cluster, 0),
+            baseline=baseline(self._reference, features, known),
+            measured_loss=None if found is None else found.skill.measured.get(cluster, {}).get(rule),
+            measured_rows=0 if found is None else found.skill.rows.get(cluster, 0),
         )
 
-    def _rule_for(self, cluster: str, outcomes: Outcomes) -> str:
-        rule = self.skill.method_for(cluster)
-        if rule in BASELINES and not outcomes.count and self.bundle is not None:
-            return self.bundle.manifest.candidate  # a baseline of nothing says nothing
-        return rule
+    @property
+    def _reference(self) -> str:
+        return next(iter(self.model_type.baselines))
 
-    def _estimate(self, rule: str, features: Any, outcomes: Outcomes) -> float:
-        if rule in BASELINES:
-            return BASELINES[rule](outcomes)
-        assert self.bundle is not None
-        return self.bundle.model.estimate(features)
+    def _rule_for(self, view: View | None, cluster: str, features: Any, known: Known) -> str:
+        if view is None:
+            return self._reference
+        rule = view.skill.method_for(cluster)
+        says_nothing = rule in BASELINES and math.isnan(baseline(rule, features, known))
+        return view.candidate if says_nothing else rule
+
+    def _estimate(self, view: View | None, features: Any) -> float:
+        assert view is not None
+        return view.model.estimate(features)
+
+
+NO_THRESHOLDS = Thresholds(math.inf, {})

@@ -1,17 +1,17 @@
-"""Training without MLflow: `fit` turns examples into a bundle and says how good it is.
+"""Training without MLflow: `fit` turns rows into a bundle and says how good it is.
 
-    |---------------------- fit ----------------------|-- held back --|
-    | learn | choose 1 | choose 2 | choose 3 ..........| score, gate   |
+    |----------------------- fit ------------------------|-- held back --|
+    | learn | search | choose 1 | choose 2 | choose 3 ...| score, gate   |
 
-Methods are chosen and intervals calibrated on rows that the model of that fold had not seen; the last block chose
-nothing and taught nothing, and is what the version is scored on.
+Settings are searched, methods chosen and intervals calibrated on rows that the model of that fold had not seen; the
+last block chose nothing and taught nothing, and is what the version is scored on. Every view is trained apart.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -21,11 +21,12 @@ from forecastle.errors import NotEnoughDataError, TrainingError
 from forecastle.monitoring.conformal import Thresholds, calibrate
 from forecastle.monitoring.coverage import Coverage, coverage
 from forecastle.monitoring.skill import SkillTable, choose_methods
-from forecastle.registry.baselines import BASELINES
-from forecastle.registry.bundle import Bundle, Manifest, digest_of_features, load_bundle
-from forecastle.registry.declaration import Estimator, FastForm, ModelType, Scorer, Settled, Trainer, resolve
-from forecastle.registry.examples import Example, Examples
+from forecastle.registry.baselines import baseline
+from forecastle.registry.bundle import Bundle, Manifest, View, digest_of_features, load_bundle
+from forecastle.registry.declaration import Estimator, FastForm, ModelType, Scorer, Settled, Settings, Trainer, resolve
+from forecastle.registry.examples import Example, Examples, Extracted
 from forecastle.registry.predictor import Prediction, Predictor
+from forecastle.registry.search import TRIALS, Trial, fit_all, search
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str], None]
@@ -35,12 +36,12 @@ FOLD_STARTS = (0.4, 0.55, 0.7, 0.85)  # shares of the rows before the held-back 
 FEWEST_KNOWN = 20  # rows whose cluster knew fewer outcomes say little about which method has skill there
 SERVED = "served"
 UNPROVEN = 0.03  # a candidate is taken to be this much worse than the reference until rows show its skill
-PARITY_TOLERANCE = 1e-9  # relative; both forms add the same numbers, in another order
+PARITY_TOLERANCE = 1e-5  # relative; both forms add the same numbers in another order, trees in single precision
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """Where the examples come from; a training that is not recorded leaves it as it is."""
+    """Where the rows come from; a training that is not recorded leaves it as it is."""
 
     digest: str = "unrecorded"
     time_basis: str = "ordinal"
@@ -59,61 +60,86 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    bundle: Bundle
+class FittedView:
+    """What one view learned: its estimator for people, the trials of its search, losses on the rows that chose."""
+
+    candidate: str
     estimator: Estimator
+    settings: Mapping[str, Settings]
+    trials: Sequence[Trial]
+    walked: Mapping[str, float]
+    """Mean absolute error of every method on the rows of the folds, identical for all."""
+    walked_rows: int
+    held_back: Sequence[Example]
+    values: Mapping[str, Floats] = field(repr=False)
+    """What every candidate and baseline alone would have answered to the held-back rows."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A version before it is registered; `held_back` and `answers` are as each row would have been answered."""
+
+    bundle: Bundle
+    views: Mapping[str, FittedView]
     overall: Score
     by_cluster: Mapping[str, Score]
     held_back: Sequence[Example]
     answers: Sequence[Prediction]
+    losses: Mapping[str, Floats] = field(repr=False)
+    """Absolute errors on the held-back rows, what is served first, then each method."""
+
+    @property
+    def main_view(self) -> FittedView:
+        """The first view that was trained."""
+        return next(iter(self.views.values()))
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much a training may try."""
+
+    trials: int = TRIALS
 
 
 def fit(
     model_type: ModelType,
-    examples: Examples,
+    extracted: Extracted,
     dataset: DatasetInfo | None = None,
     on_progress: Progress = lambda message: None,
+    budget: Budget | None = None,
 ) -> Fitted:
-    """Choose, calibrate and fit on the earlier rows, score on the last block.
+    """Search, choose, calibrate and fit on the earlier rows, score on the last block.
 
     Raises NotEnoughDataError below the declared least rows, TrainingError where the fast form and the model for
     people answer differently.
     """
-    if len(examples) < model_type.least_rows:
-        raise NotEnoughDataError(model_type.name, len(examples), model_type.least_rows)
-    dataset = dataset or DatasetInfo()
-    parts = _Parts.of(model_type)
-    cut = examples.cut_at(1 - HELD_BACK_SHARE)
-    earlier, held_back = examples.known_by(cut), examples.asked_between(cut, math.inf)
-    if len(earlier) < FEWEST_KNOWN:
-        raise NotEnoughDataError(f"{model_type.name}, known before the held-back rows", len(earlier), FEWEST_KNOWN)
-    skill, thresholds = _choose(parts, earlier, on_progress)
-    on_progress(f"fitting {parts.candidate} on {len(earlier):,} rows")
-    estimator = parts.fit(earlier)
+    rows = extracted.rows
+    if len(rows) < model_type.least_rows:
+        raise NotEnoughDataError(model_type.name, len(rows), model_type.least_rows)
+    dataset, budget = dataset or DatasetInfo(), budget or Budget()
+    cut = rows[int((1 - HELD_BACK_SHARE) * len(rows))].asked_at
+    parts = _Parts(model_type, resolve(model_type.scorer), resolve(model_type.trainer))
+    views: dict[str, tuple[View, FittedView]] = {}
+    short: NotEnoughDataError | None = None
+    for name in model_type.views:
+        try:
+            views[name] = _fit_view(parts, name, extracted.views[name], cut, on_progress, budget)
+        except NotEnoughDataError as error:  # a view that few rows have is left to the next one
+            short = error
+    if not views:
+        assert short is not None
+        raise short
     manifest = Manifest(
-        model_type.name, parts.candidate, digest_of_features(model_type), dataset.digest, dataset.time_basis, cut,
-        len(earlier), model_type.coverage_target,
+        model_type.name, {name: view.candidate for name, (view, _) in views.items()}, digest_of_features(model_type),
+        dataset.digest, dataset.time_basis, cut, sum(row.asked_at < cut and row.known_at <= cut for row in rows),
+        model_type.coverage_target,
     )  # fmt: skip
-    made = Bundle(manifest, estimator.fast_form(), skill, thresholds)
+    made = Bundle(manifest, {name: view for name, (view, _) in views.items()})
     bundle = load_bundle(model_type, made.files())  # what is scored is what the façade will load
-    _check_parity(parts.trainer, estimator, bundle.model, held_back)
-    on_progress(f"scoring {len(held_back):,} held-back rows")
-    predictor = Predictor.of(model_type, bundle)
-    rows = [e for e in held_back if e.outcomes.count]  # where nothing is known there is no baseline to compare with
-    if not rows:
-        raise NotEnoughDataError(f"{model_type.name}, held back with a known history", 0, 1)
-    answers = [predictor.predict_extracted(e.cluster, e.features, e.outcomes) for e in rows]
-    losses = _losses(parts, bundle.model, rows, answers)
-    clusters = np.array([e.cluster for e in rows], dtype=str)
-    everything = np.ones(len(rows), dtype=bool)
-    return Fitted(
-        bundle=bundle,
-        estimator=estimator,
-        overall=_score(rows, answers, losses, everything),
-        by_cluster={name: _score(rows, answers, losses, clusters == name) for name in sorted(set(clusters.tolist()))},
-        held_back=rows,
-        answers=answers,
-    )
+    for name, (_, found) in views.items():
+        on_progress(f"{name}: checking that both forms of {found.candidate} answer alike")
+        _check_parity(parts.trainer, found.estimator, bundle.views[name].model, found.held_back)
+    return _scored(parts, bundle, {name: found for name, (_, found) in views.items()}, extracted, cut)
 
 
 @dataclass(frozen=True)
@@ -123,46 +149,121 @@ class _Parts:
     model_type: ModelType
     scorer: Scorer
     trainer: Trainer
-    candidate: str
-
-    @classmethod
-    def of(cls, model_type: ModelType) -> _Parts:
-        trainer: Trainer = resolve(model_type.trainer)
-        return cls(model_type, resolve(model_type.scorer), trainer, trainer.candidates[0])
 
     @property
-    def methods(self) -> list[str]:
-        return [*self.model_type.baselines, self.candidate]
+    def candidates(self) -> list[str]:
+        return [*self.trainer.candidates, *self.trainer.blends]
 
-    def fit(self, examples: Examples) -> Estimator:
-        return self.trainer.fit(self.candidate, [e.features for e in examples], [e.target for e in examples])
+    def settle_all(self, rows: Sequence[Example], estimators: Mapping[str, Estimator]) -> dict[str, list[Settled]]:
+        """What every baseline, and every estimator, would have answered to each row."""
+        features = [row.features for row in rows]
+        predicted = {name: estimator.predict(features) for name, estimator in estimators.items()}
+        settled: dict[str, list[Settled]] = {name: [] for name in (*self.model_type.baselines, *predicted)}
+        for number, row in enumerate(rows):
+            known = row.known
+            for method, answers in settled.items():
+                estimate = predicted[method][number] if method in predicted else baseline(method, row.features, known)
+                answers.append(self.scorer.settle(method, float(estimate), row.features, known))
+        return settled
 
-    def settle(self, method: str, form: FastForm, example: Example) -> Settled:
-        estimate = BASELINES[method](example.outcomes) if method in BASELINES else form.estimate(example.features)
-        return self.scorer.settle(method, estimate, example.features, example.outcomes)
+
+def _fit_view(
+    parts: _Parts, name: str, examples: Examples, cut: float, on_progress: Progress, budget: Budget
+) -> tuple[View, FittedView]:
+    """Choose, calibrate and fit one view on what was known before the cut."""
+    model_type = parts.model_type
+    if len(examples) < model_type.least_rows:
+        raise NotEnoughDataError(f"{model_type.name}, {name}", len(examples), model_type.least_rows)
+    earlier, held_back = examples.known_by(cut), examples.asked_between(cut, math.inf)
+    if len(earlier) < FEWEST_KNOWN:
+        raise NotEnoughDataError(f"{model_type.name}, known before the held-back rows", len(earlier), FEWEST_KNOWN)
+    rows = [e for e in held_back if e.known.project.count]  # where nothing is known there is no baseline to compare with
+    if not rows:
+        raise NotEnoughDataError(f"{model_type.name}, held back with a known history", 0, 1)
+    walk = _walk(parts, name, earlier, on_progress, budget)
+    candidate = walk.best_candidate(parts)
+    on_progress(f"{name}: fitting every candidate on {len(earlier):,} rows, {candidate} answers")
+    estimators = fit_all(parts.trainer, walk.settings, earlier)
+    thresholds = {m: calibrate(walk.scores(m), model_type.coverage_target) for m in walk.answering(parts, candidate)}
+    skill = walk.skill(parts, candidate)
+    on_progress(f"{name}: scoring {len(rows):,} held-back rows")
+    view = View(candidate, estimators[candidate].fast_form(), skill, thresholds)
+    found = FittedView(
+        candidate=candidate,
+        estimator=estimators[candidate],
+        settings=walk.settings,
+        trials=walk.trials,
+        walked={m: float(np.mean(loss)) if len(loss) else math.nan for m, loss in walk.losses.items()},
+        walked_rows=len(walk.rows),
+        held_back=rows,
+        values={m: np.array([s.value for s in found]) for m, found in parts.settle_all(rows, estimators).items()},
+    )
+    return view, found
 
 
-def _choose(parts: _Parts, earlier: Examples, on_progress: Progress) -> tuple[SkillTable, dict[str, Thresholds]]:
-    """Walk forward through the earlier rows; choose on what the folds' models had not seen."""
-    rows: list[Example] = []
-    settled: dict[str, list[Settled]] = {method: [] for method in parts.methods}
-    for known, asked in _folds(parts.model_type, earlier):
-        on_progress(f"walking forward: {len(known):,} rows learned, {len(asked):,} asked")
-        form = parts.fit(known).fast_form()
-        for example in asked:
-            if example.outcomes.count >= FEWEST_KNOWN:
-                rows.append(example)
-                for method in parts.methods:
-                    settled[method].append(parts.settle(method, form, example))
-    targets = np.array([example.target for example in rows])
-    clusters = np.array([example.cluster for example in rows], dtype=str)
-    losses = {m: np.abs(np.array([s.value for s in settled[m]], dtype=float) - targets) for m in parts.methods}
-    skill = choose_methods(losses, clusters, {**parts.model_type.baselines, parts.candidate: UNPROVEN})
-    thresholds = {
-        method: calibrate(_scores(rows, settled[method]), parts.model_type.coverage_target)
-        for method in {skill.default, parts.candidate, *skill.by_cluster.values()}
-    }
-    return skill, thresholds
+@dataclass
+class _Walk:
+    """Rows of all folds that knew enough, and what every method would have answered to each."""
+
+    settings: Mapping[str, Settings]
+    trials: Sequence[Trial] = ()
+    rows: list[Example] = field(default_factory=list)
+    settled: dict[str, list[Settled]] = field(default_factory=dict)
+
+    def add(self, parts: _Parts, asked: Sequence[Example], estimators: Mapping[str, Estimator]) -> None:
+        self.rows += asked
+        for method, answers in parts.settle_all(asked, estimators).items():
+            self.settled.setdefault(method, []).extend(answers)
+
+    @property
+    def losses(self) -> dict[str, Floats]:
+        return {method: _errors(self.rows, settled) for method, settled in self.settled.items()}
+
+    def skill(self, parts: _Parts, *candidates: str) -> SkillTable:
+        """Who answers where, among the baselines and these candidates."""
+        priors = {**parts.model_type.baselines, **dict.fromkeys(candidates, UNPROVEN)}
+        clusters = np.array([row.cluster for row in self.rows], dtype=str)
+        losses, none = self.losses, np.array([], dtype=float)
+        return choose_methods({method: losses.get(method, none) for method in priors}, clusters, priors)
+
+    def best_candidate(self, parts: _Parts) -> str:
+        """The candidate with the least loss, projects counting alike; the first one where no row was asked."""
+        expected = self.skill(parts, *parts.candidates).general
+        return min(parts.candidates, key=expected.__getitem__)
+
+    def answering(self, parts: _Parts, candidate: str) -> set[str]:
+        skill = self.skill(parts, candidate)
+        return {skill.default, candidate, *skill.by_cluster.values()}
+
+    def scores(self, method: str) -> dict[str, list[float]]:
+        """How far each interval would have had to reach, by cluster, in order of time."""
+        scores: dict[str, list[float]] = {}
+        for row, settled in zip(self.rows, self.settled.get(method, ()), strict=True):
+            scores.setdefault(row.cluster, []).append(settled.score(row.target))
+        return scores
+
+
+def _walk(parts: _Parts, view: str, earlier: Examples, on_progress: Progress, budget: Budget) -> _Walk:
+    """Walk forward through the earlier rows: the first fold chooses settings, the others methods."""
+    walk = _Walk({name: choices[0] for name, choices in parts.trainer.candidates.items()})
+    for number, (known, asked) in enumerate(_folds(parts.model_type, earlier)):
+        rows = [example for example in asked if example.known.project.count >= FEWEST_KNOWN]
+        on_progress(f"{view}: walking forward, {len(known):,} rows learned, {len(asked):,} asked")
+        if number == 0 and budget.trials > 1 and rows:
+            walk = _searched(parts, known, rows, budget)
+        elif rows:
+            walk.add(parts, rows, fit_all(parts.trainer, walk.settings, known))
+    return walk
+
+
+def _searched(parts: _Parts, known: Examples, asked: Sequence[Example], budget: Budget) -> _Walk:
+    reference = next(iter(parts.model_type.baselines))
+
+    def losses_of(candidate: str, estimator: Estimator) -> tuple[Floats, Floats]:
+        settled = parts.settle_all(asked, {candidate: estimator})
+        return _errors(asked, settled[candidate]), _errors(asked, settled[reference])
+
+    return _Walk(*search(parts.trainer, known, [row.cluster for row in asked], losses_of, budget.trials))
 
 
 def _folds(model_type: ModelType, earlier: Examples) -> Iterator[tuple[Examples, Examples]]:
@@ -174,16 +275,13 @@ def _folds(model_type: ModelType, earlier: Examples) -> Iterator[tuple[Examples,
             yield known, asked
 
 
-def _scores(rows: Sequence[Example], settled: Sequence[Settled]) -> dict[str, list[float]]:
-    scores: dict[str, list[float]] = {}
-    for example, answer in zip(rows, settled, strict=True):
-        scores.setdefault(example.cluster, []).append(answer.score(example.target))
-    return scores
+def _errors(rows: Examples | Sequence[Example], settled: Sequence[Settled]) -> Floats:
+    return np.array([abs(s.value - row.target) for s, row in zip(settled, rows, strict=True)], dtype=float)
 
 
-def _check_parity(trainer: Trainer, estimator: Estimator, form: FastForm, held_back: Examples) -> None:
+def _check_parity(trainer: Trainer, estimator: Estimator, form: FastForm, held_back: Sequence[Example]) -> None:
     """Both forms must say the same of every held-back row; people ask with a table, the façade with the fast form."""
-    for_people = estimator.predict(trainer.example_table(held_back))
+    for_people = estimator.predict(trainer.table([example.features for example in held_back]))
     for example, expected in zip(held_back, for_people, strict=True):
         found = form.estimate(example.features)
         if not math.isclose(found, float(expected), rel_tol=PARITY_TOLERANCE):
@@ -193,15 +291,40 @@ def _check_parity(trainer: Trainer, estimator: Estimator, form: FastForm, held_b
             )
 
 
-def _losses(parts: _Parts, form: FastForm, rows: Sequence[Example], answers: Sequence[Prediction]) -> dict[str, Floats]:
-    """Absolute errors on identical rows: what is served, each baseline as it stands, the candidate alone."""
-    targets = np.array([e.target for e in rows], dtype=float)
-    values: dict[str, list[float]] = {
-        SERVED: [answer.settled.value for answer in answers],
-        **{name: [BASELINES[name](e.outcomes) for e in rows] for name in parts.model_type.baselines},
-        parts.candidate: [parts.settle(parts.candidate, form, e).value for e in rows],
+def _scored(
+    parts: _Parts, bundle: Bundle, views: Mapping[str, FittedView], extracted: Extracted, cut: float
+) -> Fitted:
+    """Answer every held-back row as the façade would, and hold every method against it on the same rows."""
+    predictor = Predictor.of(parts.model_type, bundle)
+    places = {(view, e.cluster, e.key): n for view, found in views.items() for n, e in enumerate(found.held_back)}
+    asked: list[tuple[str, int]] = []
+    for row in (row for row in extracted.rows if row.asked_at >= cut):
+        view = predictor.view_for(row.request)
+        if (place := places.get((view, row.cluster, row.key))) is not None:
+            asked.append((view, place))
+    held_back = [views[view].held_back[place] for view, place in asked]
+    answers = [
+        predictor.predict_extracted(view, example.cluster, example.features, example.known)
+        for (view, _), example in zip(asked, held_back, strict=True)
+    ]
+    targets = np.array([example.target for example in held_back], dtype=float)
+    methods = next(iter(views.values())).values
+    values = {SERVED: np.array([answer.settled.value for answer in answers], dtype=float)} | {
+        name: np.array([views[view].values[name][place] for view, place in asked], dtype=float) for name in methods
     }
-    return {name: np.abs(np.array(found, dtype=float) - targets) for name, found in values.items()}
+    losses = {name: np.abs(found - targets) for name, found in values.items()}
+    clusters = np.array([example.cluster for example in held_back], dtype=str)
+    return Fitted(
+        bundle=bundle,
+        views=views,
+        overall=_score(held_back, answers, losses, np.ones(len(held_back), dtype=bool)),
+        by_cluster={
+            name: _score(held_back, answers, losses, clusters == name) for name in sorted(set(clusters.tolist()))
+        },
+        held_back=held_back,
+        answers=answers,
+        losses=losses,
+    )
 
 
 def _score(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from forecastle.errors import ForecastleError, NotFoundError
-from forecastle.records.outcomes import ROLLING, Outcomes
+from forecastle.records.outcomes import ROLLING, Known
 from forecastle.registry.answering import Answered, Context, Text
 from forecastle.registry.predictor import Prediction
-from projects.delivery.story_points.model import CANDIDATE
 from projects.delivery.story_points.rules import Recommendation
 
 
@@ -51,21 +50,22 @@ class StoryPointsAnswer(BaseModel):
 
 def answer_many(requests: Sequence[StoryPointsRequest], context: Context) -> list[Answered | ForecastleError]:
     """Answer every request, or say why not; what was known of all their projects is read at once."""
-    known = context.history.outcomes([request.project_id for request in requests], context.moment)
-    return [_answer(request, known.get(request.project_id), context) for request in requests]
+    asked = [request.model_dump() for request in requests]
+    known = context.history.known(asked, context.moment)
+    return [_answer(request, found, context) for request, found in zip(asked, known, strict=True)]
 
 
 def _answer(
-    request: StoryPointsRequest, known: tuple[str, Outcomes] | None, context: Context
+    request: Mapping[str, Any], found: tuple[str, Known] | None, context: Context
 ) -> Answered | ForecastleError:
-    if known is None:
+    if found is None:
         return NotFoundError("there is no project with this id or key")
-    cluster, outcomes = known
+    cluster, known = found
     try:
-        prediction = context.predictor_for(cluster).predict(cluster, request.model_dump(), outcomes)
+        prediction = context.predictor_for(cluster).predict(cluster, request, known)
     except ForecastleError as error:
         return error
-    return Answered(cluster, outcomes, prediction, _fields(prediction, outcomes.count))
+    return Answered(cluster, known, prediction, _fields(prediction, known.project.count))
 
 
 def _fields(prediction: Prediction, known: int) -> Mapping[str, object]:
@@ -73,7 +73,7 @@ def _fields(prediction: Prediction, known: int) -> Mapping[str, object]:
     assert isinstance(recommendation, Recommendation)
     return {
         "recommended_points": recommendation.value,
-        "confidence": round(recommendation.confidence, 4),
+        "confidence": round(prediction.confidence, 4),
         "probability_distribution": {
             f"{value:g}": round(probability, 4)
             for value, probability in zip(recommendation.values, recommendation.probabilities, strict=True)
@@ -91,7 +91,7 @@ def _reasoning(prediction: Prediction, known: int) -> str:
     looked_at = min(known, ROLLING) if prediction.rule == "rolling_median" else known
     what = (
         f"The words of the issue and the level of the project's last {min(known, ROLLING)} known issues"
-        if prediction.rule == CANDIDATE
+        if prediction.method == "ml_model"
         else f"The project's {prediction.rule.replace('_', ' ')} of {looked_at} known issues"
     )
     if prediction.measured_loss is None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from forecastle.features.levels import COLD_CENTRE, log
+from forecastle.features.levels import LogScale
 from forecastle.records.outcomes import ROLLING, Outcomes
 
 CUSTOMARY = (1.0, 2.0, 3.0, 5.0, 8.0, 13.0)  # the planning-poker scale, until a project has shown its own
@@ -17,6 +17,9 @@ FEW = 20  # fewer known outcomes than this do not make a scale
 # recommend (its lower median has the least absolute error), the wide one tells how likely each value is.
 TRUST = 0.7
 SHARP, WIDE = 0.5, 2.0
+
+
+POINTS = LogScale(floor=0.25, cold_centre=math.log(3.0), cold_spread=0.8)
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,9 @@ class Scale:
 
     def distribution(self, estimate: float, spread: float, width: float) -> tuple[float, ...]:
         """The probability of each value around an estimate in points; `spread` is that of log points."""
-        middle, reach = log(estimate), width * spread
+        middle, reach = POINTS.log(estimate), width * spread
         scores = [
-            TRUST * math.log(frequency) - abs(log(value) - middle) / reach
+            TRUST * math.log(frequency) - abs(POINTS.log(value) - middle) / reach
             for value, frequency in zip(self.values, self.frequencies, strict=True)
         ]
         highest = max(scores)
@@ -62,10 +65,12 @@ class Recommendation:
     values: Sequence[float]
     probabilities: Sequence[float]
 
-    @property
-    def confidence(self) -> float:
+    def confidence(self, share_within: Callable[[float], float]) -> float:
         """The probability that the recommended value is the one chosen."""
         return self.probabilities[self.values.index(self.value)]
+
+    def is_hit(self, truth: float) -> bool:
+        return truth == self.value
 
     def interval(self, threshold: float) -> tuple[float, float]:
         """The values around the recommended one, likelier neighbours first, until they hold `threshold`."""
@@ -103,7 +108,7 @@ class Recommendation:
 def recommend_near(estimate: float, outcomes: Outcomes, spread: float) -> Recommendation:
     """For a baseline: the value of the scale that lies nearest; that of a cold start where it says nothing."""
     if math.isnan(estimate):
-        estimate = math.exp(COLD_CENTRE)
+        estimate = math.exp(POINTS.cold_centre)
     scale = Scale.of(outcomes)
     return Recommendation(scale.nearest(estimate), scale.values, scale.distribution(estimate, spread, WIDE))
 

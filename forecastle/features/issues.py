@@ -1,0 +1,101 @@
+"""An issue as numbers: what it says, and how issues like it went, as it was known when it was asked about."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from forecastle.features.levels import LogLevels, LogScale
+from forecastle.features.text import Words
+from forecastle.records.outcomes import Outcomes
+
+@dataclass(frozen=True, slots=True)
+class IssueFeatures:
+    """Numbers and words of one issue. Levels are natural logarithms of the target's unit.
+
+    `numbers` are named by `names`, NaN where something is not known; `labels` are words for what has no order (a
+    type, a component). A model learns how far the outcome's logarithm lies from `centre`, in units of `spread`;
+    `weight` is how much an error there counts. `estimate` is a person's, NaN where nobody gave one.
+    """
+
+    cluster: str
+    names: tuple[str, ...]
+    numbers: array[float]
+    title: Words
+    description: Words
+    labels: tuple[str, ...]
+    scale: LogScale
+    levels: LogLevels
+    centre: float
+    spread: float
+    weight: float
+    estimate: float = math.nan
+    similar: float = math.nan
+    """The level of the most similar completed issues, NaN where none is similar."""
+
+    @property
+    def ladder(self) -> tuple[float, ...]:
+        """The deciles of the project's recent outcomes as deviations; empty where too few are known."""
+        shift = self.levels.centre - self.centre
+        return tuple((rung + shift) / self.spread for rung in self.levels.ladder)
+
+    def to_units(self, deviation: float) -> float:
+        return math.exp(min(deviation * self.spread + self.centre, MOST_LOG))
+
+    def to_deviation(self, value: float) -> float:
+        return (self.scale.log(value) - self.centre) / self.spread
+
+
+MOST_LOG = 20.0  # nothing takes longer; keeps a wild estimate finite
+
+
+def group_numbers(prefix: str, outcomes: Outcomes, scale: LogScale, centre: float) -> dict[str, float]:
+    """How the issues of one group went, relative to `centre`: level, latest level, spread, and how many there are."""
+    logs = [scale.log(value) for value in outcomes.recent]
+    few = not logs
+    mean = math.nan if few else math.fsum(logs) / len(logs)
+    return {
+        f"{prefix}.count": math.log1p(len(logs)),
+        f"{prefix}.mean": mean - centre,
+        f"{prefix}.median": math.nan if few else statistics.median(logs) - centre,
+        f"{prefix}.last_3": math.nan if few else math.fsum(logs[-3:]) / len(logs[-3:]) - centre,
+        f"{prefix}.last_10": math.nan if few else math.fsum(logs[-10:]) / len(logs[-10:]) - centre,
+        f"{prefix}.spread": math.nan if few else _deviation(logs, mean),
+    }
+
+
+def ratio_numbers(prefix: str, outcomes: Outcomes, scale: LogScale) -> dict[str, float]:
+    """By how much the estimates of a group were exceeded, as logarithms of outcome over estimate."""
+    ratios = log_ratios(outcomes, scale)
+    few = not ratios
+    return {
+        f"{prefix}.ratio_mean": math.nan if few else math.fsum(ratios) / len(ratios),
+        f"{prefix}.ratio_median": math.nan if few else statistics.median(ratios),
+        f"{prefix}.ratio_last_3": math.nan if few else math.fsum(ratios[-3:]) / len(ratios[-3:]),
+    }
+
+
+def log_ratios(outcomes: Outcomes, scale: LogScale) -> list[float]:
+    """Logarithms of outcome over estimate, of the outcomes that somebody had estimated."""
+    pairs = zip(outcomes.recent, outcomes.estimates, strict=bool(outcomes.estimates))
+    return [scale.log(value) - scale.log(estimate) for value, estimate in pairs if estimate == estimate]
+
+
+def packed(numbers: Mapping[str, float]) -> tuple[tuple[str, ...], array[float]]:
+    """Names and values of numbers, the names shared by all issues that have the same ones."""
+    names = tuple(numbers)
+    return _NAMES.setdefault(names, names), array("d", numbers.values())
+
+
+_NAMES: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+
+def labels_of(request: Mapping[str, object], fields: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"{field}={request[field]}" for field in fields if request.get(field))
+
+
+def _deviation(values: Sequence[float], mean: float) -> float:
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))

@@ -1,0 +1,276 @@
+"""What a fitted candidate is for the façade: plain numbers and plain Python, nothing to unpickle.
+
+A form says by how many spreads an issue's outcome lies from the level that its features are taken relative to.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from forecastle.features.issues import IssueFeatures
+from forecastle.features.text import TfidfDictionary
+
+NUMBER_WEIGHT = 0.2  # standard deviation of a number beside text vectors of length 1
+LABEL_WEIGHT = 0.5
+
+
+class Form(Protocol):
+    kind: ClassVar[str]
+
+    def deviation(self, issue: IssueFeatures) -> float: ...
+
+    def as_json(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class UnitForm:
+    """A form that answers in the target's unit."""
+
+    form: Form
+
+    def estimate(self, issue: IssueFeatures) -> float:
+        """A positive number; it need not stand on any scale."""
+        return issue.to_units(self.form.deviation(issue))
+
+    def as_json(self) -> dict[str, Any]:
+        return _tagged(self.form)
+
+
+def load_form(content: Mapping[str, Any]) -> UnitForm:
+    """The form that `as_json` wrote down. Raises KeyError, TypeError or ValueError for anything else."""
+    return UnitForm(_load(content))
+
+
+def _tagged(form: Form) -> dict[str, Any]:
+    return {"kind": form.kind, **form.as_json()}
+
+
+def _load(content: Mapping[str, Any]) -> Form:
+    form: Form = _KINDS[content["kind"]].from_json(content)
+    return form
+
+
+@dataclass(frozen=True)
+class NamedNumbers:
+    """Turns an issue into named numbers: standardised ones, words, labels, and the latter two once more for its project.
+
+    The second set lets a project give a word a meaning of its own. Training and answering both read this. A number
+    that is not known counts as its mean.
+    """
+
+    title: TfidfDictionary
+    description: TfidfDictionary
+    scaling: Mapping[str, tuple[float, float]]
+    """Mean and standard deviation of each number."""
+
+    def of(self, issue: IssueFeatures) -> Iterator[tuple[str, float]]:
+        own = f"{issue.cluster}|"
+        for name, value in self.shared(issue):
+            yield name, value
+            if is_own(name):
+                yield own + name, value
+
+    def shared(self, issue: IssueFeatures) -> Iterator[tuple[str, float]]:
+        """What all projects share."""
+        for name, value in zip(issue.names, issue.numbers, strict=True):
+            if value == value and name in self.scaling:
+                mean, deviation = self.scaling[name]
+                yield name, (value - mean) / deviation * NUMBER_WEIGHT
+        for word, weight in self.title.weigh(issue.title).items():
+            yield f"t:{word}", weight
+        for word, weight in self.description.weigh(issue.description).items():
+            yield f"d:{word}", weight
+        for label in issue.labels:
+            yield f"l:{label}", LABEL_WEIGHT
+
+    def names(self, issues: Iterable[IssueFeatures]) -> list[str]:
+        """The names of everything that all projects share."""
+        labels = sorted({label for issue in issues for label in issue.labels})
+        words = [*(f"t:{word}" for word in self.title.idf), *(f"d:{word}" for word in self.description.idf)]
+        return [*self.scaling, *words, *(f"l:{label}" for label in labels)]
+
+
+def is_own(name: str) -> bool:
+    """Whether a project has one of its own beside the one that all share: words and labels, not numbers."""
+    return name[1:2] == ":"
+
+
+@dataclass(frozen=True)
+class LinearForm:
+    """One weight per named number. Names that were not seen in training count nothing."""
+
+    kind: ClassVar[str] = "linear"
+    numbers: NamedNumbers
+    weights: Mapping[str, float]
+    intercept: float
+
+    def deviation(self, issue: IssueFeatures) -> float:
+        weights = self.weights
+        return self.intercept + sum(weights.get(name, 0.0) * value for name, value in self.numbers.of(issue))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "title": dict(self.numbers.title.idf),
+            "description": dict(self.numbers.description.idf),
+            "scaling": {name: list(pair) for name, pair in self.numbers.scaling.items()},
+            "weights": {name: weight for name, weight in self.weights.items() if weight},
+            "intercept": self.intercept,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> LinearForm:
+        scaling = {name: (float(pair[0]), float(pair[1])) for name, pair in content["scaling"].items()}
+        numbers = NamedNumbers(TfidfDictionary(content["title"]), TfidfDictionary(content["description"]), scaling)
+        return cls(numbers, content["weights"], float(content["intercept"]))
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A decision tree as parallel lists; node 0 is the root, and a leaf has the feature -1.
+
+    A number below the node's threshold goes left, one that is not known goes where `missing_left` says.
+    """
+
+    feature: Sequence[int]
+    threshold: Sequence[float]
+    left: Sequence[int]
+    right: Sequence[int]
+    missing_left: Sequence[bool]
+    value: Sequence[float]
+
+    def leaf_value(self, numbers: Sequence[float]) -> float:
+        node = 0
+        while (feature := self.feature[node]) >= 0:
+            number = numbers[feature]
+            goes_left = number < self.threshold[node] if number == number else self.missing_left[node]
+            node = self.left[node] if goes_left else self.right[node]
+        return self.value[node]
+
+
+@dataclass(frozen=True)
+class ForestForm:
+    """The sum of many trees over an issue's numbers; `single` where they were grown on single-precision numbers."""
+
+    kind: ClassVar[str] = "forest"
+    names: tuple[str, ...]
+    trees: tuple[Tree, ...]
+    intercept: float
+    single: bool
+
+    def deviation(self, issue: IssueFeatures) -> float:
+        numbers: Sequence[float] = issue.numbers
+        if issue.names != self.names:
+            by_name = dict(zip(issue.names, issue.numbers, strict=True))
+            numbers = [by_name.get(name, math.nan) for name in self.names]
+        if self.single:
+            numbers = struct.unpack(f"{len(numbers)}f", struct.pack(f"{len(numbers)}f", *numbers))
+        return self.intercept + sum(tree.leaf_value(numbers) for tree in self.trees)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "names": list(self.names),
+            "trees": [{name: list(getattr(tree, name)) for name in Tree.__annotations__} for tree in self.trees],
+            "intercept": self.intercept,
+            "single": self.single,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> ForestForm:
+        trees = tuple(Tree(**{name: tuple(values) for name, values in tree.items()}) for tree in content["trees"])
+        return cls(tuple(content["names"]), trees, float(content["intercept"]), bool(content["single"]))
+
+
+@dataclass(frozen=True)
+class MeanForm:
+    """The mean of several forms."""
+
+    kind: ClassVar[str] = "mean"
+    parts: tuple[Form, ...]
+
+    def deviation(self, issue: IssueFeatures) -> float:
+        return sum(part.deviation(issue) for part in self.parts) / len(self.parts)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"parts": [_tagged(part) for part in self.parts]}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> MeanForm:
+        return cls(tuple(_load(part) for part in content["parts"]))
+
+
+@dataclass(frozen=True)
+class LadderForm:
+    """Another form's prediction read as a place on the ladder of the project's own recent outcomes.
+
+    The place is from 0 (below the lowest rung) to the number of rungs; where a project has no ladder yet, the level of
+    everybody's outcomes answers, which is a deviation of 0.
+    """
+
+    kind: ClassVar[str] = "ladder"
+    part: Form
+
+    def deviation(self, issue: IssueFeatures) -> float:
+        return value_at(issue.ladder, self.part.deviation(issue))
+
+    def as_json(self) -> dict[str, Any]:
+        return {"part": _tagged(self.part)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> LadderForm:
+        return cls(_load(content["part"]))
+
+
+def place_on(ladder: Sequence[float], deviation: float) -> float:
+    """Where a deviation stands: the number of rungs below it, those at its height counting half."""
+    below = bisect_left(ladder, deviation)
+    return below + (sum(rung == deviation for rung in ladder[below:]) / 2)
+
+
+def value_at(ladder: Sequence[float], place: float) -> float:
+    """The deviation at a place, straight lines between rungs; 0 without a ladder."""
+    if not ladder:
+        return 0.0
+    position = min(max(place - 0.5, 0.0), len(ladder) - 1.0)
+    lower = math.floor(position)
+    upper = min(lower + 1, len(ladder) - 1)
+    return ladder[lower] + (position - lower) * (ladder[upper] - ladder[lower])
+
+
+@dataclass(frozen=True)
+class ShrinkageForm:
+    """A project's level shrunk towards everybody's, and the level of the issue's groups shrunk towards the project's.
+
+    With n known outcomes a level counts n / (n + rows) itself: the estimate of a normal mean with a normal prior.
+    """
+
+    kind: ClassVar[str] = "shrinkage"
+    centre: float
+    """The mean logarithm of everybody's outcomes."""
+    rows: float
+    groups: tuple[str, ...]
+
+    def deviation(self, issue: IssueFeatures) -> float:
+        numbers = dict(zip(issue.names, issue.numbers, strict=True))
+        level, known = issue.levels.centre, math.expm1(numbers["count"])
+        level += (self.centre - level) * self.rows / (known + self.rows)
+        for group in self.groups:
+            count = math.expm1(numbers.get(f"{group}.count", 0.0))
+            if count:
+                level += (numbers[f"{group}.mean"] + issue.centre - level) * count / (count + self.rows)
+        return (level - issue.centre) / issue.spread
+
+    def as_json(self) -> dict[str, Any]:
+        return {"centre": self.centre, "rows": self.rows, "groups": list(self.groups)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> ShrinkageForm:
+        return cls(float(content["centre"]), float(content["rows"]), tuple(content["groups"]))
+
+
+_KINDS: dict[str, Any] = {form.kind: form for form in (LinearForm, ForestForm, MeanForm, LadderForm, ShrinkageForm)}
+

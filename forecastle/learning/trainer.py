@@ -1,0 +1,61 @@
+"""The trainer of model types that learn from issues: which candidates there are, and how they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from forecastle.features.issues import IssueFeatures
+from forecastle.learning.regressors import (
+    BlendRegressor,
+    BoostedTreesRegressor,
+    HistogramTreesRegressor,
+    IssueRegressor,
+    LadderRegressor,
+    LinearTextRegressor,
+    ShrinkageRegressor,
+)
+from forecastle.learning.table import table_of
+
+Settings = Mapping[str, Any]
+
+_KINDS: Mapping[str, type[IssueRegressor]] = {
+    "linear_text": LinearTextRegressor,
+    "ordinal": LadderRegressor,
+    "boosted_trees": BoostedTreesRegressor,
+    "gradient_boosting": HistogramTreesRegressor,
+    "shrinkage": ShrinkageRegressor,
+}
+
+
+@dataclass(frozen=True)
+class IssueTrainer:
+    """Candidates with the settings to try, the default first, and blends of them."""
+
+    candidates: Mapping[str, Sequence[Settings]]
+    blends: Mapping[str, Sequence[str]]
+
+    @property
+    def trusted_types(self) -> Sequence[str]:
+        return TRUSTED_TYPES
+
+    def make(self, candidate: str, settings: Settings) -> IssueRegressor:
+        return _KINDS[candidate](**settings)
+
+    def blend(self, parts: Sequence[IssueRegressor]) -> BlendRegressor:
+        return BlendRegressor(tuple(parts))
+
+    def table(self, features: Sequence[IssueFeatures]) -> pd.DataFrame:
+        return table_of(features)
+
+
+TRUSTED_TYPES = (
+    "forecastle.features.text.TfidfDictionary",
+    "forecastle.learning.forms.NamedNumbers",
+    *(f"{kind.__module__}.{kind.__name__}" for kind in (*_KINDS.values(), BlendRegressor)),
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBRegressor",
+)
