@@ -116,10 +116,10 @@ def test_when_the_answer_has_left_its_row_is_visible_to_everybody(house: Any) ->
 
 
 def test_no_answer_leaves_whose_row_was_not_written(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(connection: Any, predictions: Any) -> None:
+    def away(database: Any, predictions: Any) -> None:
         raise ServerError("PostgreSQL went away")
 
-    monkeypatch.setattr("serving.answering.insert_predictions", away)
+    monkeypatch.setattr("serving.answering.write_predictions", away)
     response = house.ask()
     assert response.status_code == 503
     assert "recommended_points" not in response.get_json()
