@@ -78,8 +78,9 @@ def _making(connection: Connection) -> Iterator[None]:
 
 def list_months(connection: Connection, family: str, before: datetime | None = None) -> list[Month]:
     """The months of a family, the oldest first; with `before` only those that end by then."""
+    # Materialized, as otherwise names of other tables may be read as months before they are left out.
     rows = connection.execute(
-        "with months as (select right(relname, -length(%(parent)s) - 1) as name from pg_inherits "
+        "with months as materialized (select right(relname, -length(%(parent)s) - 1) as name from pg_inherits "
         "join pg_class on oid = inhrelid where inhparent = to_regclass(%(parent)s)) "
         "select name from months cross join lateral (select to_date(name, 'YYYY_MM') as first_day) as parsed "
         "where %(before)s::timestamptz is null "

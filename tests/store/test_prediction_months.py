@@ -219,3 +219,14 @@ def test_months_that_end_by_a_moment_are_listed_the_oldest_first(database: Datab
         assert [m.name for m in list_months(connection, "reliability", march)] == ["2000_12", "2001_02"]
         assert [m.name for m in list_months(connection, "reliability", march - timedelta(seconds=1))] == ["2000_12"]
         assert list_months(connection, "delivery", march) == []
+
+
+def test_months_are_listed_whatever_the_server_knows_of_its_tables(database: Database) -> None:
+    with database.transaction() as connection:
+        for number in range(48):
+            first = datetime(2000 + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+            make_months_of(connection, [(family, id_at(first)) for family in projects.FAMILIES])
+    for statement in ("select 1", "analyze"):  # what is known decides in which order PostgreSQL works
+        with database.transaction() as connection:
+            connection.execute(statement)
+            assert len(list_months(connection, "reliability", datetime(2004, 1, 1, tzinfo=UTC))) == 48
