@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from forecastle.access.principals import Principal, Role
 from forecastle.errors import IntegrityError, ServerError
 from forecastle.registry.bundle import digest_of_files
 from forecastle.registry.promotions import VersionFiles
+from forecastle.store.prediction_months import drop_month, list_months
 from forecastle.store.tenants import get_project
 from projects.delivery.story_points.answer import StoryPointsAnswer
 
@@ -113,6 +115,14 @@ def test_when_the_answer_has_left_its_row_is_visible_to_everybody(house: Any) ->
     row = house.row("select * from predictions where id = %s", answer["prediction_id"])
     assert row is not None
     assert row["created_at"] is not None
+
+
+def test_an_answer_is_written_although_nobody_made_its_month_ahead(house: Any) -> None:
+    with house.database.transaction() as connection:
+        for month in list_months(connection, "delivery"):
+            assert drop_month(connection, month, datetime.now(UTC)) == 0
+    answer = answered(house)
+    assert house.passport(answer["prediction_id"]).status_code == 200
 
 
 def test_no_answer_leaves_whose_row_was_not_written(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
