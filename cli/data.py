@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,9 @@ from cli.rooms import opened, say
 from forecastle.access.principals import Permission
 from forecastle.generator.issues import Portfolio, generate_issues
 from forecastle.sources.importing import ImportResult, IssueImport, OnError, run_import
-from forecastle.sources.presets import PRESETS, Mapping, mapping_from_json, mapping_from_pairs
+from forecastle.sources.mapping import Mapping
+from forecastle.sources.mapping_files import mapping_from_json, mapping_from_pairs
+from forecastle.sources.presets import PRESETS
 from forecastle.store.database import Database
 from forecastle.store.tenants import list_projects
 from projects import EXPECTATIONS
@@ -23,16 +28,50 @@ from projects import EXPECTATIONS
 GENERATED_COLUMNS = ("key", "title", "description", "issue_type", "story_points")
 
 
-def mapping_options(command: Any) -> Any:
-    """The options that say how to read a file of issues."""
+@dataclass(frozen=True)
+class Reading:
+    """How files of issues are to be read: what the options of `reading_options` say."""
+
+    mapping: Mapping
+    dates: Path | None
+    project_from_file: bool
+
+
+def reading_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say how to read files of issues; the command gets them as one argument `reading`."""
+
+    @wraps(command)
+    def with_reading(
+        preset: str | None,
+        pairs: tuple[str, ...],
+        mapping_file: Path | None,
+        date_formats: tuple[str, ...],
+        dates: Path | None,
+        project_from_file: bool,
+        **others: Any,
+    ) -> None:
+        mapping = mapping_of(preset, pairs, mapping_file)
+        mapping = replace(mapping, date_formats=(*date_formats, *mapping.date_formats))
+        command(reading=Reading(mapping, dates, project_from_file), **others)
+
     for option in (
         click.option("--project-from-file", is_flag=True, help="The file's name is the project's key."),
+        click.option(
+            "--dates", type=click.Path(path_type=Path), help="The file of the dates, where a mapping has one."
+        ),
+        click.option(
+            "--date-format",
+            "date_formats",
+            multiple=True,
+            metavar="FORMAT",
+            help="How dates are written, for instance %d/%m/%Y; tried before those of the preset or mapping.",
+        ),
         click.option("--mapping", "mapping_file", type=click.Path(path_type=Path), help="The same as JSON."),
         click.option("--map", "pairs", multiple=True, metavar="FIELD=COLUMN", help="Which column holds a field."),
         click.option("--preset", type=click.Choice(sorted(PRESETS)), help="A format that is known by name."),
     ):
-        command = option(command)
-    return command
+        with_reading = option(with_reading)
+    return with_reading
 
 
 def mapping_of(preset: str | None, pairs: tuple[str, ...], mapping_file: Path | None) -> Mapping:
@@ -51,23 +90,23 @@ def import_data() -> None:
 
 @import_data.command("issues")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@mapping_options
+@reading_options
 @click.option("--project", help="Key of the project that all rows belong to.")
 @click.option("--on-error", type=click.Choice(["reject", "skip"]), default="reject", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def import_issues(
-    paths: tuple[Path, ...],
-    preset: str | None,
-    pairs: tuple[str, ...],
-    mapping_file: Path | None,
-    project_from_file: bool,
-    project: str | None,
-    on_error: OnError,
-    as_json: bool,
+    paths: tuple[Path, ...], reading: Reading, project: str | None, on_error: OnError, as_json: bool
 ) -> None:
     """Import issues from CSV files, plain or .gz; the same file again changes nothing."""
-    mapping = mapping_of(preset, pairs, mapping_file)
-    asked = IssueImport(paths, mapping, EXPECTATIONS / "issues.json", project, project_from_file, on_error)
+    asked = IssueImport(
+        paths,
+        reading.mapping,
+        EXPECTATIONS / "issues.json",
+        project,
+        reading.project_from_file,
+        on_error,
+        reading.dates,
+    )
     with opened() as room:
         room.principal(Permission.IMPORT)
         result = import_with_progress(room.database, asked)

@@ -23,7 +23,7 @@ from forecastle.generator.issues import Portfolio
 from forecastle.registry.promotions import STAGING, Promoter
 from forecastle.registry.serving import loadable
 from forecastle.sources.importing import IssueImport
-from forecastle.sources.presets import Mapping
+from forecastle.sources.mapping import Mapping
 from forecastle.store.principals import list_enabled
 from projects import EXPECTATIONS, discover, get_model_type
 from projects.entry import ALL

@@ -15,7 +15,8 @@ from forecastle.errors import InputError, InvalidRowsError
 from forecastle.records.issues import IssueRecord
 from forecastle.sources.cells import read_moment, read_number
 from forecastle.sources.issues import IssueFile, check, read_issues, to_records
-from forecastle.sources.presets import DATE_FORMATS, PRESETS, Mapping
+from forecastle.sources.mapping import DATE_FORMATS, Mapping
+from forecastle.sources.presets import PRESETS
 
 ROOT = Path(__file__).parents[2]
 SUITE = ROOT / "expectations" / "issues.json"

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from forecastle.errors import InputError
-from forecastle.sources.presets import PRESETS, Mapping, mapping_from_json, mapping_from_pairs
+from forecastle.sources.mapping import Mapping
+from forecastle.sources.mapping_files import mapping_from_json, mapping_from_pairs
+from forecastle.sources.presets import PRESETS
 
 COLUMNS = {"key": "Issue key", "title": "Summary"}
 
