@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -16,7 +16,9 @@ import click
 
 from cli.rooms import opened, say
 from forecastle.access.principals import Permission
+from forecastle.generator.dated import DatedPortfolio, generate_dated_issues
 from forecastle.generator.issues import Portfolio, generate_issues
+from forecastle.records.issues import IssueRecord
 from forecastle.sources.importing import ImportResult, IssueImport, OnError, run_import
 from forecastle.sources.mapping import Mapping
 from forecastle.sources.mapping_files import mapping_from_json, mapping_from_pairs
@@ -26,6 +28,10 @@ from forecastle.store.tenants import list_projects
 from projects import EXPECTATIONS
 
 GENERATED_COLUMNS = ("key", "title", "description", "issue_type", "story_points")
+DATED_COLUMNS = (
+    "key", "title", "description", "issue_type", "component", "priority", "reporter", "assignee", "estimate_hours",
+    "effort_hours", "created_at", "completed_at",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -168,20 +174,24 @@ def generate() -> None:
 @click.option("--projects", default=3, type=click.IntRange(min=1), show_default=True)
 @click.option("--issues", default=200, type=click.IntRange(min=1), show_default=True, help="Issues of each project.")
 @click.option("--seed", default=Portfolio().seed, show_default=True)
-def generate_issue_file(path: Path, projects: int, issues: int, seed: int) -> None:
-    """Write synthetic issues to a CSV file."""
-    rows = write_issues(path, Portfolio(projects, issues, seed=seed))
+@click.option("--dated", is_flag=True, help="With dates and hours instead of story points.")
+def generate_issue_file(path: Path, projects: int, issues: int, seed: int, dated: bool) -> None:
+    """Write synthetic issues to a CSV file, which `import issues --preset forecastle` reads."""
+    if dated:
+        rows = write_issues(path, generate_dated_issues(DatedPortfolio(projects, issues, seed=seed)), DATED_COLUMNS)
+    else:
+        rows = write_issues(path, generate_issues(Portfolio(projects, issues, seed=seed)))
     click.echo(f"{rows:,} synthetic issues in {path}")
 
 
-def write_issues(path: Path, portfolio: Portfolio) -> int:
-    """Write a synthetic portfolio as CSV; returns the number of rows."""
+def write_issues(path: Path, issues: Iterable[IssueRecord], columns: Sequence[str] = GENERATED_COLUMNS) -> int:
+    """Write these fields of issues as CSV, one at a time; returns the number of rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = 0
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, GENERATED_COLUMNS)
-        writer.writeheader()
-        for issue in generate_issues(portfolio):
-            writer.writerow({name: getattr(issue, name) for name in GENERATED_COLUMNS})
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for issue in issues:
+            writer.writerow([getattr(issue, name) for name in columns])
             rows += 1
     return rows

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from forecastle.sources.mapping import DATE_FORMATS, FIELDS, Cells, DatesFile, Done, Mapping
 
-# Where only one assumption makes the columns of a file mean something, the preset says so.
+# What a format assumes about time stands beside it.
 PRESETS = {
     # Files whose columns have the names of our fields, as `forecastle generate issues` writes them.
     "forecastle": Mapping(
         columns={name: name if name in ("key", "title") else Cells((name,), optional=True) for name in FIELDS},
+        date_formats=(),  # ISO 8601 alone
     ),
     # Story points of Choetkiertikul et al. (Deep-SE); rows stand in the order of time.
     "deepse": Mapping(

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from forecastle.errors import InputError
-from forecastle.sources.mapping import Mapping
+from forecastle.sources.mapping import Cells, DatesFile, Done, Mapping
 from forecastle.sources.mapping_files import mapping_from_json, mapping_from_pairs
-from forecastle.sources.presets import PRESETS
 
 COLUMNS = {"key": "Issue key", "title": "Summary"}
 
@@ -44,6 +43,43 @@ def test_a_json_file_may_set_everything(tmp_path: Path) -> None:
     assert mapping_from_json(path) == Mapping(COLUMNS, "latin-1", ";", ("%Y",), "ordinal")
 
 
+def test_a_json_file_may_join_columns_convert_units_and_say_what_is_done(tmp_path: Path) -> None:
+    path = tmp_path / "mapping.json"
+    document = {
+        "columns": {
+            "key": {"columns": ["item", "person"], "joined_by": "-"},
+            "title": {"columns": ["Summary", "Title"]},
+            "estimate_hours": {"columns": ["plan"], "optional": True},
+            "effort_hours": "spent",
+        },
+        "missing_cells": ["\\N"],
+        "zero_is_missing": ["estimate_hours"],
+        "units": {"effort_hours": "minutes"},
+        "every_row_dated": True,
+        "repeated_rows": True,
+        "assignee_known_at": "creation",
+        "done": {"column": "Status", "values": ["Closed"]},
+        "dates": {"by": "item", "columns": {"created_at": "asked", "completed_at": "closed"}},
+    }
+    path.write_text(json.dumps(document))
+    assert mapping_from_json(path) == Mapping(
+        {
+            "key": Cells(("item", "person"), joined_by="-"),
+            "title": Cells(("Summary", "Title")),
+            "estimate_hours": Cells(("plan",), optional=True),
+            "effort_hours": "spent",
+        },
+        missing_cells=("\\N",),
+        zero_is_missing=("estimate_hours",),
+        units={"effort_hours": "minutes"},
+        every_row_dated=True,
+        repeated_rows=True,
+        assignee_known_at="creation",
+        done=Done("Status", ("Closed",)),
+        dates=DatesFile("item", {"created_at": "asked", "completed_at": "closed"}),
+    )
+
+
 @pytest.mark.parametrize(
     "document",
     [
@@ -61,6 +97,21 @@ def test_a_json_file_may_set_everything(tmp_path: Path) -> None:
         {"columns": COLUMNS, "date_formats": "%Y"},
         {"columns": COLUMNS, "time_basis": "date"},
         {"columns": COLUMNS, "time_basis": "month"},
+        {"columns": {**COLUMNS, "title": {"columns": []}}},
+        {"columns": {**COLUMNS, "title": {"columns": ["a"], "joind_by": "-"}}},
+        {"columns": {**COLUMNS, "title": {"columns": ["a"], "joined_by": "-", "optional": True}}},
+        {"columns": COLUMNS, "units": {"effort_hours": "days"}},
+        {"columns": COLUMNS, "units": {"title": "hours"}},
+        {"columns": COLUMNS, "zero_is_missing": ["title"]},
+        {"columns": COLUMNS, "missing_cells": "-"},
+        {"columns": COLUMNS, "repeated_rows": "perhaps"},
+        {"columns": COLUMNS, "every_row_dated": True},
+        {"columns": COLUMNS, "assignee_known_at": "creation"},
+        {"columns": {**COLUMNS, "created_at": "c"}, "assignee_known_at": "always"},
+        {"columns": COLUMNS, "done": {"values": ["x"]}},
+        {"columns": COLUMNS, "dates": {"by": "key", "columns": {}}},
+        {"columns": COLUMNS, "dates": {"by": "key", "columns": {"title": "x"}}},
+        {"columns": {**COLUMNS, "created_at": "c"}, "dates": {"by": "key", "columns": {"created_at": "x"}}},
     ],
 )
 def test_json_that_makes_no_sense_is_refused_naming_the_file(tmp_path: Path, document: object) -> None:
@@ -75,7 +126,3 @@ def test_a_file_that_is_not_json_or_absent_is_refused(tmp_path: Path) -> None:
     for name in ("bad.json", "absent.json"):
         with pytest.raises(InputError, match=name):
             mapping_from_json(tmp_path / name)
-
-
-def test_the_preset_without_dates_is_undated() -> None:
-    assert PRESETS["deepse"].time_basis == "ordinal"
