@@ -65,7 +65,9 @@ PRESETS = {
         units={"effort_hours": "minutes", "estimate_hours": "minutes"},
         assignee_known_at="creation",
     ),
-    # The export of Jira Cloud, Server and Data Center. An issue is done when it is resolved.
+    # The export of Jira Cloud, Server and Data Center. An issue is done when it is resolved. Its dates carry no zone
+    # and count as UTC; the estimate is the last one that was set, and counts as known from the creation on. Time
+    # spent is the issue's own: "Σ Time Spent" holds that of its sub-tasks too, which have rows of their own.
     "jira-csv": Mapping(
         columns={
             "key": "Issue key",
