@@ -17,20 +17,20 @@ def read_dates(path: Path, mapping: Mapping) -> dict[str, Dates]:
     """The dates of every value of the column that both files share, from a file of dates.
 
     What is wrong with this file is never skipped, since nothing says which issues would be meant. Raises
-    InputError where it cannot be read, lacks a column, or a row is misshapen, has no key, or has another's key
-    and other dates; rows are named by their lines.
+    InputError where it cannot be read, lacks a column, or a row is misshapen, has no key, or has the key of
+    another row and other dates; rows are named by their lines.
     """
     assert mapping.dates is not None
     header, rows = read_csv(path, mapping.encoding, mapping.delimiter)
     by = mapping.dates.by
-    read = readers(path, header, {**mapping.dates.columns, by: by}, mapping.missing_cells)
+    read = readers(path, header, {**mapping.dates.columns, "by": by}, mapping.missing_cells)
     found: dict[str, Dates] = {}
     lines: dict[str, int] = {}
     for row in rows:
         if row.layout != "whole":
             raise InputError(f"{path}:{row.line}: {row.layout}; mend the row")
         dates = {name: part(row.cells) for name, part in read.items()}
-        key = dates.pop(by)
+        key = dates.pop("by")
         if key is None:
             raise InputError(f"{path}:{row.line}: {by} is empty; mend the row or take it out")
         if found.setdefault(key, dates) != dates:
