@@ -19,11 +19,11 @@ from cli.tables import table
 from cli.training import run_training
 from forecastle.access.principals import Permission, Role, add_user
 from forecastle.errors import ConflictError, NothingServesError, ServerError
-from forecastle.generator.issues import Portfolio
+from forecastle.generator.issues import Portfolio, generate_issues
 from forecastle.registry.promotions import STAGING, Promoter
 from forecastle.registry.serving import loadable
 from forecastle.sources.importing import IssueImport
-from forecastle.sources.presets import Mapping
+from forecastle.sources.mapping import Mapping
 from forecastle.store.principals import list_enabled
 from projects import EXPECTATIONS, discover, get_model_type
 from projects.entry import ALL
@@ -91,7 +91,7 @@ def _as_demo_user(room: Room) -> Room:
 
 def _import(room: Room) -> None:
     path = room.settings.home.resolve() / "demo" / "issues.csv"
-    write_issues(path, Portfolio())
+    write_issues(path, generate_issues(Portfolio()))
     mapping = Mapping({name: name for name in GENERATED_COLUMNS}, time_basis="ordinal")
     counts = import_with_progress(room.database, IssueImport([path], mapping, EXPECTATIONS / "issues.json")).counts
     say(f"{counts.new:,} new, {counts.changed:,} changed, {counts.unchanged:,} unchanged")

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 import projects
-from cli.data import mapping_of, mapping_options
+from cli.data import Reading, reading_options
 from cli.rooms import MLFLOW, POSTGRESQL, S3, opened, say, serving
 from cli.tables import table
 from forecastle.access.principals import Permission
@@ -54,27 +54,24 @@ def run_training(settings: Settings, model_type: str, project: str) -> str:
 @click.command("evaluate")
 @click.argument("model_type")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@mapping_options
+@reading_options
 @click.option("--on-error", type=click.Choice(["reject", "skip"]), default="reject", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def evaluate_model_type(
-    model_type: str,
-    paths: tuple[Path, ...],
-    preset: str | None,
-    pairs: tuple[str, ...],
-    mapping_file: Path | None,
-    project_from_file: bool,
-    on_error: OnError,
-    as_json: bool,
+    model_type: str, paths: tuple[Path, ...], reading: Reading, on_error: OnError, as_json: bool
 ) -> None:
     """Walk MODEL_TYPE through the files in order of time, as the product would have answered.
 
     Imports into a database of its own, which is dropped afterwards. Training, choosing and answering know only
     what was known at each moment. Every row after a project's first 50 is scored.
     """
-    mapping = mapping_of(preset, pairs, mapping_file)
     asked = IssueImport(
-        paths, mapping, projects.EXPECTATIONS / "issues.json", project_from_file=project_from_file, on_error=on_error
+        paths,
+        reading.mapping,
+        projects.EXPECTATIONS / "issues.json",
+        project_from_file=reading.project_from_file,
+        on_error=on_error,
+        dates=reading.dates,
     )
     found = evaluate_files(model_type, asked)
     click.echo(json.dumps(as_document(found), indent=2) if as_json else as_text(found))

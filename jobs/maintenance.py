@@ -2,33 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from forecastle.store import job_runs, retention
-from forecastle.store.database import Database
+from forecastle.errors import ConflictError
+from forecastle.store import job_runs, prediction_months, retention
+from forecastle.store.database import Connection, Database
 from jobs.registry import Done, Work
 
 RETENTION_DAYS = {"delivery": 365, "reliability": 90}
+JOB_RUN_DAYS = 365
 BATCH_ROWS = 5_000
 
 
-def cleanup_predictions(work: Work) -> Done:
-    """Delete predictions past the retention of their family, with their ground truth."""
+@dataclass(frozen=True)
+class Cleaned:
+    """Of one family: predictions that are gone, months dropped as a whole, and months left as one was in use."""
+
+    predictions: int
+    months: int
+    left: int
+
+
+def make_prediction_months(work: Work) -> Done:
+    """Make the partitions of predictions of this month and the next ones."""
     with work.database.transaction() as connection:
-        moment = job_runs.now(connection)
-    deleted = delete_expired(work.database, moment)
-    counts = ", ".join(f"{n:,} of {family} (kept {RETENTION_DAYS[family]} days)" for family, n in deleted.items())
-    return Done(sum(deleted.values()), f"predictions deleted: {counts}")
+        made = prediction_months.make_months_ahead(connection)
+    return Done(made, f"partitions of predictions made: {made}, {prediction_months.MONTHS_AHEAD} months ahead")
 
 
-def delete_expired(database: Database, moment: datetime, batch: int = BATCH_ROWS) -> dict[str, int]:
-    """Delete what is past its retention at `moment`, a transaction a batch; returns how many by family."""
-    deleted = dict.fromkeys(RETENTION_DAYS, 0)
-    for family, days in RETENTION_DAYS.items():
-        while True:
+def cleanup_predictions(work: Work) -> Done:
+    """Remove predictions past the retention of their family, with their ground truth."""
+    cleaned = remove_expired(work.database, _now(work.database))
+    counts = ", ".join(
+        f"{done.predictions:,} of {family} (kept {RETENTION_DAYS[family]} days)" for family, done in cleaned.items()
+    )
+    months, left = (sum(getattr(done, name) for done in cleaned.values()) for name in ("months", "left"))
+    waiting = f"; {left} left for the next run, as somebody uses them" if left else ""
+    detail = f"predictions removed: {counts}; months dropped as a whole: {months}{waiting}"
+    return Done(sum(done.predictions for done in cleaned.values()), detail)
+
+
+def cleanup_job_runs(work: Work) -> Done:
+    """Delete runs of jobs that ended long ago."""
+    before = _now(work.database) - timedelta(days=JOB_RUN_DAYS)
+    deleted = _in_batches(
+        work.database, lambda connection: retention.delete_job_runs(connection, before, BATCH_ROWS), BATCH_ROWS
+    )
+    return Done(deleted, f"runs deleted: {deleted:,} that ended more than {JOB_RUN_DAYS} days ago")
+
+
+def remove_expired(database: Database, moment: datetime, batch: int = BATCH_ROWS) -> dict[str, Cleaned]:
+    """Remove what is past its retention at `moment`, by family: whole months first, then the rest in batches."""
+    return {
+        family: _remove(database, family, moment - timedelta(days=days), batch)
+        for family, days in RETENTION_DAYS.items()
+    }
+
+
+def _remove(database: Database, family: str, before: datetime, batch: int) -> Cleaned:
+    removed = months = left = 0
+    with database.transaction() as connection:
+        past = prediction_months.list_months(connection, family, before)
+    for done, month in enumerate(past):
+        try:
             with database.transaction() as connection:
-                gone = retention.delete_predictions(connection, family, moment - timedelta(days=days), batch)
-            deleted[family] += gone
-            if gone < batch:
-                break
-    return deleted
+                gone = prediction_months.drop_month(connection, month, before)
+        except ConflictError:
+            left = len(past) - done  # whoever reads one month of predictions tends to read all: nobody waits again
+            break
+        if gone is not None:
+            removed, months = removed + gone, months + 1
+    removed += _in_batches(
+        database, lambda connection: retention.delete_predictions(connection, family, before, batch), batch
+    )
+    return Cleaned(removed, months, left)
+
+
+def _in_batches(database: Database, delete: Callable[[Connection], int], batch: int) -> int:
+    """Call `delete`, a transaction each, until it finds fewer than a batch; returns how many it deleted."""
+    deleted = 0
+    while True:
+        with database.transaction() as connection:
+            gone = delete(connection)
+        deleted += gone
+        if gone < batch:
+            return deleted
+
+
+def _now(database: Database) -> datetime:
+    with database.transaction() as connection:
+        return job_runs.now(connection)

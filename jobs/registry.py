@@ -74,6 +74,22 @@ JOBS: Mapping[str, Job] = {
             schedule=Daily(3),
         ),
         Job(
+            "maintenance.cleanup_job_runs",
+            MAINTENANCE,
+            "jobs.maintenance:cleanup_job_runs",
+            time_limit_seconds=HOUR,
+            memory_limit_bytes=GIGABYTE,
+            schedule=Daily(4),
+        ),
+        Job(
+            "maintenance.make_prediction_months",
+            MAINTENANCE,
+            "jobs.maintenance:make_prediction_months",
+            time_limit_seconds=HOUR,
+            memory_limit_bytes=GIGABYTE,
+            schedule=Daily(2),
+        ),
+        Job(
             "training.train",
             TRAINING,
             "jobs.training:train",

@@ -22,7 +22,7 @@ from forecastle.registry.promotions import PRODUCTION
 from forecastle.registry.serving import ServingModels, ServingVersion
 from forecastle.store.database import Database
 from forecastle.store.identifiers import new_id
-from forecastle.store.predictions import StoredPrediction, insert_predictions
+from forecastle.store.predictions import StoredPrediction, write_predictions
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Answerer:
         prediction_id = new_id()
         fields = {**answered.fields, "model_version": version.label, "prediction_id": str(prediction_id)}
         stored = _stored(prediction_id, model_type, version, request, answered, fields, principal, moment, started)
-        self.database.retrying(lambda connection: insert_predictions(connection, [stored]))
+        write_predictions(self.database, [stored])
         return fields
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import projects
 from cli.main import forecastle
+from forecastle.sources.mapping import Mapping
+from forecastle.sources.mapping_files import mapping_from_json
+from forecastle.sources.presets import PRESETS
 
 PAGES = sorted(
     [*projects.ROOT.glob("*.md"), *projects.ROOT.glob("docs/**/*.md"), *projects.ROOT.glob("projects/**/*.md")]
@@ -41,6 +45,19 @@ def test_every_command_of_the_readme_exists() -> None:
         assert group is not None, words
         if hasattr(group, "commands"):
             assert words.split()[1] in group.commands, words
+
+
+def test_the_mapping_that_is_shown_to_contributors_is_one(tmp_path: Path) -> None:
+    page = (projects.ROOT / "CONTRIBUTING.md").read_text()
+    (shown,) = re.findall(r"^    \{\n(?:    .*\n)+?    \}\n", page, re.MULTILINE)
+    (tmp_path / "mapping.json").write_text(shown)
+    assert mapping_from_json(tmp_path / "mapping.json").dates is not None
+
+
+def test_the_readme_and_the_contributors_page_know_every_preset_and_entry_of_a_mapping() -> None:
+    readme, page = ((projects.ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
+    assert [name for name in PRESETS if f"| `{name}` |" not in readme] == []
+    assert [field.name for field in fields(Mapping) if f"`{field.name}`" not in page] == []
 
 
 def test_every_decision_has_a_number_of_its_own() -> None:

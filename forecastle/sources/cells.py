@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
+from functools import cache
 
 # float() also takes "1_000", "nan" and other scripts' digits, which in a tracker's export are mistakes.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -25,12 +26,15 @@ def read_number(cell: str) -> float:
     return number
 
 
-def read_moment(cell: str, formats: tuple[str, ...]) -> datetime:
+def read_moment(cell: str, formats: tuple[str, ...], day_ends: bool = False) -> datetime:
     """The moment in the cell, in UTC, by the first of `formats` that fits, else by ISO 8601.
 
-    Without a zone it is UTC. Raises ValueError where the cell holds no date.
+    Without a zone it is UTC. A day alone is its first microsecond, or its last where `day_ends`. Raises
+    ValueError where the cell holds no date.
     """
-    moment = _parse(cell, formats)
+    moment, is_day = _parse(cell, formats)
+    if is_day and day_ends:
+        moment = moment.replace(hour=23, minute=59, second=59, microsecond=999_999)
     if moment.tzinfo is None:
         return moment.replace(tzinfo=UTC)
     try:
@@ -39,10 +43,19 @@ def read_moment(cell: str, formats: tuple[str, ...]) -> datetime:
         raise ValueError("outside the calendar") from None
 
 
-def _parse(cell: str, formats: tuple[str, ...]) -> datetime:
+def _parse(cell: str, formats: tuple[str, ...]) -> tuple[datetime, bool]:
+    """The moment, and whether the cell says no more than its day."""
     for text in formats:
         try:
-            return datetime.strptime(cell, text)  # noqa: DTZ007 - the caller gives it its zone
+            return datetime.strptime(cell, text), _is_day(text)  # noqa: DTZ007 - the caller gives it its zone
         except ValueError:
             continue
-    return datetime.fromisoformat(cell)
+    try:
+        return datetime.combine(date.fromisoformat(cell), time.min), True
+    except ValueError:
+        return datetime.fromisoformat(cell), False
+
+
+@cache
+def _is_day(format: str) -> bool:
+    return not re.search("%[HIcX]", format.replace("%%", ""))

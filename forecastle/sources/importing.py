@@ -9,7 +9,7 @@ from typing import Literal
 
 from forecastle.errors import BrokenRow, InvalidRowsError
 from forecastle.sources.issues import check, read_issues, to_records
-from forecastle.sources.presets import Mapping
+from forecastle.sources.mapping import Mapping
 from forecastle.store.database import Database
 from forecastle.store.issues import ImportCounts, import_issues
 
@@ -32,7 +32,10 @@ class ImportResult:
 
 @dataclass(frozen=True)
 class IssueImport:
-    """Which files, how to read them, and what to do with rows that break a rule of the suite."""
+    """Which files, how to read them, and what to do with rows that break a rule of the suite.
+
+    `dates` is the file that holds the dates of all of them, where the mapping has one.
+    """
 
     paths: Sequence[Path]
     mapping: Mapping
@@ -40,6 +43,7 @@ class IssueImport:
     project: str | None = None
     project_from_file: bool = False
     on_error: OnError = "reject"
+    dates: Path | None = None
 
 
 def run_import(
@@ -59,6 +63,7 @@ def run_import(
             asked.project,
             asked.project_from_file,
             lambda done, total, path=path: on_read(path, done, total),  # type: ignore[misc]
+            asked.dates,
         )
         for path in asked.paths
     ]

@@ -10,7 +10,7 @@ Only the suite judges; reading a file refuses no more than what cannot be read a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +19,11 @@ from typing import Any
 import pandas as pd
 
 from forecastle.errors import BrokenRow, InputError
-from forecastle.records.issues import IssueRecord
-from forecastle.sources.cells import read_moment, read_number, read_text
-from forecastle.sources.csv_files import Progress, RawRow, no_progress, read_csv
-from forecastle.sources.presets import DATE_FIELDS, FIELDS, NUMBER_FIELDS, TEXT_FIELDS, Mapping
+from forecastle.records.issues import IssueChange, IssueRecord
+from forecastle.sources.csv_files import Progress, no_progress, read_csv
+from forecastle.sources.frames import dtypes, frame_of_texts
+from forecastle.sources.mapping import DATE_FIELDS, FIELDS, Mapping
+from forecastle.sources.rows import NO_TEXTS, Texts, row_reader
 from forecastle.validation.run import validate
 from forecastle.validation.suite import load_suite
 
@@ -31,9 +32,7 @@ from forecastle.validation.suite import load_suite
 class IssueFile:
     """One parsed file: row i of `frame` starts on line `lines[i]` of the unpacked file.
 
-    `frame` has the columns `layout` ("whole", or what is wrong with the row's shape), `project_key`, every
-    canonical field (text; float64; datetime64, meant as UTC) and for each number and date
-    `<field>_readable`, false where a cell holds something else. Missing is missing, never "".
+    `frame` is the canonical one (see frame_of_texts).
     """
 
     path: Path
@@ -48,26 +47,34 @@ def read_issues(
     project: str | None = None,
     project_from_file: bool = False,
     on_progress: Progress = no_progress,
+    dates: Path | None = None,
 ) -> IssueFile:
     """Parse one CSV file of issues; nothing is judged yet.
 
-    The project is `project`, else the file's name without .csv and .gz where `project_from_file`, else what
-    stands in the key before its last dash. `on_progress` hears bytes done and bytes in all. Raises InputError
-    where the file cannot be read (see read_csv), lacks a mapped column or has it twice, or has no rows.
+    The project is `project`, else the file's name without .csv and .gz where `project_from_file`, else what the
+    mapping says, else what stands in the key before its last dash. `dates` is the file of the mapping's dates.
+    `on_progress` hears bytes done and bytes in all. Raises InputError where a file cannot be read (see read_csv,
+    read_dates), lacks a mapped column or has it twice, or has no rows.
     """
     header, rows = read_csv(path, mapping.encoding, mapping.delimiter, on_progress)
-    places = _places(path, header, mapping)
-    columns: dict[str, list[Any]] = {name: [] for name in _dtypes()}
+    read = row_reader(path, header, mapping, dates)
     lines: list[int] = []
-    fixed = project or (_stem(path) if project_from_file else None)
+    layouts: list[str] = []
+    texts: list[Texts] = []
+    seen: set[Texts] = set()
     for row in rows:
+        found = read(row.cells) if row.layout == "whole" else NO_TEXTS
+        if mapping.repeated_rows and row.layout == "whole":
+            if found in seen:
+                continue
+            seen.add(found)
         lines.append(row.line)
-        for name, value in _canonical(row, places, mapping, fixed).items():
-            columns[name].append(value)
+        layouts.append(row.layout)
+        texts.append(found)
     if not lines:
         raise InputError(f"{path}: the file has a header and no rows")
-    frame = pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in _dtypes().items()})
-    return IssueFile(path, mapping, frame, tuple(lines))
+    fixed = project or (_stem(path) if project_from_file else None)
+    return IssueFile(path, mapping, frame_of_texts(layouts, texts, mapping, fixed), tuple(lines))
 
 
 def check(files: Sequence[IssueFile], suite_path: Path) -> list[BrokenRow]:
@@ -103,80 +110,29 @@ def to_records(files: Sequence[IssueFile], broken: Collection[BrokenRow] = ()) -
     for file in files:
         for line, row in zip(file.lines, _rows(file.frame), strict=True):
             if (str(file.path), line) not in left_out:
-                records.append(_record(file, line, row, ordinals[row["project_key"]]))
+                records.append(_record(file, row, ordinals[row["project_key"]]))
                 ordinals[row["project_key"]] += 1
     return records
 
 
 def frame_of_records(records: Iterable[IssueRecord]) -> pd.DataFrame:
     """Records as the frame that the suite looks at, to hold what is stored against the same rules."""
-    columns: dict[str, list[Any]] = {name: [] for name in _dtypes()}
+    kinds = dtypes()
+    columns: dict[str, list[Any]] = {name: [] for name in kinds}
     for record in records:
         for name in columns:
             if name == "layout":
                 columns[name].append("whole")
-            elif name.endswith("_readable"):
+            elif kinds[name] == "bool":
                 columns[name].append(True)
             else:
                 value = getattr(record, name) if getattr(record, name) != "" else None
                 columns[name].append(value.replace(tzinfo=None) if isinstance(value, datetime) else value)
-    return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in _dtypes().items()})
-
-
-def _dtypes() -> dict[str, str]:
-    """The columns of the canonical frame and their kinds."""
-    return {
-        "layout": "str",
-        "project_key": "str",
-        **dict.fromkeys(TEXT_FIELDS, "str"),
-        **dict.fromkeys(NUMBER_FIELDS, "float64"),
-        **dict.fromkeys(DATE_FIELDS, "datetime64[us]"),
-        **{f"{name}_readable": "bool" for name in (*NUMBER_FIELDS, *DATE_FIELDS)},
-    }
-
-
-def _places(path: Path, header: list[str], mapping: Mapping) -> dict[str, int]:
-    """Where in a row each mapped field stands."""
-    wanted = mapping.columns.values()
-    if missing := sorted({column for column in wanted if column not in header}):
-        # A file without a header shows its first row here: keep what is said of it short.
-        has = ", ".join(name[:40] for name in header[:40])
-        raise InputError(f"{path}: the file has no column {', '.join(missing)}; it has: {has}")
-    if twice := sorted({column for column in wanted if header.count(column) > 1}):
-        raise InputError(f"{path}: columns that stand more than once: {', '.join(twice)}; rename all but one")
-    return {name: header.index(column) for name, column in mapping.columns.items()}
+    return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in kinds.items()})
 
 
 def _stem(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".csv")
-
-
-def _canonical(row: RawRow, places: dict[str, int], mapping: Mapping, project: str | None) -> dict[str, Any]:
-    """One row of the canonical frame; a misshapen row holds nothing but its layout."""
-    cells: dict[str, str | None] = dict.fromkeys(FIELDS)
-    if row.layout == "whole":
-        cells |= {name: read_text(row.cells[place]) for name, place in places.items()}
-    prefix = (cells["key"] or "").rpartition("-")[0] or None
-    canonical: dict[str, Any] = {name: cells[name] for name in TEXT_FIELDS}
-    canonical |= {"layout": row.layout, "project_key": project or prefix}
-    for name in NUMBER_FIELDS:
-        canonical |= _typed(name, cells[name], read_number)
-    for name in DATE_FIELDS:
-        canonical |= _typed(name, cells[name], lambda cell: _frame_moment(cell, mapping))
-    return canonical
-
-
-def _frame_moment(cell: str, mapping: Mapping) -> datetime:
-    # pandas drops zones where Great Expectations compares columns, so the frame does without from the start.
-    return read_moment(cell, mapping.date_formats).replace(tzinfo=None)
-
-
-def _typed(name: str, cell: str | None, read: Callable[[str], float | datetime]) -> dict[str, Any]:
-    try:
-        value, readable = None if cell is None else read(cell), True
-    except ValueError:
-        value, readable = None, False
-    return {name: value, f"{name}_readable": readable}
 
 
 def _joined(files: Sequence[IssueFile]) -> pd.DataFrame:
@@ -186,23 +142,25 @@ def _joined(files: Sequence[IssueFile]) -> pd.DataFrame:
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """The rows as Python values, missing ones as None."""
-    values: list[list[Any]] = [
-        [None if missing else value for value, missing in zip(frame[name], frame[name].isna(), strict=True)]
-        for name in ("project_key", *FIELDS)
-    ]
+    """The rows as Python values, missing ones as None, datetimes in UTC."""
+    values = [_values(frame[name]) for name in FIELDS]
     for row in zip(*values, strict=True):
-        yield dict(zip(("project_key", *FIELDS), row, strict=True))
+        yield dict(zip(FIELDS, row, strict=True))
 
 
-def _record(file: IssueFile, line: int, row: dict[str, Any], ordinal: int) -> IssueRecord:
-    for name in DATE_FIELDS:
-        row[name] = None if row[name] is None else row[name].to_pydatetime().replace(tzinfo=UTC)
-    dated = file.mapping.time_basis == "date" and row["created_at"] is not None
+def _values(column: pd.Series[Any]) -> list[Any]:
+    if column.name in DATE_FIELDS:
+        moments = column.to_numpy().tolist()  # NumPy gives Python's own datetimes, and None
+        return [moment and moment.replace(tzinfo=UTC) for moment in moments]
+    return column.astype(object).where(column.notna(), None).tolist()
+
+
+def _record(file: IssueFile, row: dict[str, Any], ordinal: int) -> IssueRecord:
+    created_at = row["created_at"]
+    dated = file.mapping.time_basis == "date" and created_at is not None
     if dated and row["story_points"] is not None:
         row["story_points_known_at"] = row["story_points_known_at"] or row["completed_at"]
-    return IssueRecord(
-        **row,
-        ordinal=ordinal,
-        time_basis="date" if dated else "ordinal",
-    )
+    changes: tuple[IssueChange, ...] = ()
+    if dated and file.mapping.assignee_known_at == "creation" and row["assignee"] is not None:
+        changes = (IssueChange(field="assignee", before=None, after=row["assignee"], changed_at=created_at),)
+    return IssueRecord(**row, ordinal=ordinal, time_basis="date" if dated else "ordinal", changes=changes)

@@ -32,14 +32,17 @@ class ImportCounts:
 def content_digest(issue: IssueRecord) -> bytes:
     """What an import compares: equal digests mean that nothing changed."""
     text = "\x1f".join(repr(getattr(issue, name)) for name in CONTENT)
+    if issue.changes:
+        text += f"\x1f{issue.changes!r}"
     return hashlib.sha256(text.encode()).digest()
 
 
 def import_issues(connection: Connection, issues: Sequence[IssueRecord]) -> ImportCounts:
-    """Insert new issues, update changed ones, leave the rest; one statement each, after one COPY.
+    """Insert new issues, update changed ones, leave the rest; one statement each, after a COPY.
 
     Issues that exist keep their ordinal, new ones follow in the order given. Before an issue is updated, the
-    value of every field that changes is kept in `issue_changes`.
+    value of every field that changes is kept in `issue_changes`. The dated changes that an issue brings are kept
+    too, of fields of which no change is known yet.
     """
     connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
     workspace = tenants.default_workspace(connection)
@@ -50,6 +53,7 @@ def import_issues(connection: Connection, issues: Sequence[IssueRecord]) -> Impo
     connection.execute(_KEEP_HISTORY)
     changed = connection.execute(_UPDATE_CHANGED).rowcount
     new = connection.execute(_INSERT_NEW).rowcount
+    _keep_changes(connection, issues)
     return ImportCounts(new=new, changed=changed, unchanged=len(issues) - new - changed)
 
 
@@ -75,6 +79,19 @@ def _copy(
                 content_digest(issue),
             ))  # fmt: skip
     connection.execute("analyze incoming")
+
+
+def _keep_changes(connection: Connection, issues: Iterable[IssueRecord]) -> None:
+    connection.execute(
+        "create temporary table incoming_changes (position bigint, field text, before text, after text, "
+        "changed_at timestamptz) on commit drop"
+    )
+    with connection.cursor().copy("copy incoming_changes from stdin") as copy:
+        for position, issue in enumerate(issues):
+            for change in issue.changes:
+                if change.changed_at is not None:
+                    copy.write_row((position, change.field, change.before, change.after, change.changed_at))
+    connection.execute(_KEEP_CHANGES)
 
 
 _KEEP_HISTORY = """
@@ -127,6 +144,14 @@ select incoming.id, incoming.project_id, incoming.key,
 from incoming
 left join (select project_id, max(ordinal) as ordinal from issues group by project_id) as last using (project_id)
 where not exists (select from issues where issues.project_id = incoming.project_id and issues.key = incoming.key)
+"""
+
+_KEEP_CHANGES = """
+insert into issue_changes (issue_id, field, before, after, changed_at)
+select issues.id, change.field, change.before, change.after, change.changed_at
+from incoming_changes as change join incoming using (position) join issues using (project_id, key)
+where not exists (select from issue_changes as known where known.issue_id = issues.id and known.field = change.field)
+order by change.position, change.changed_at
 """
 
 

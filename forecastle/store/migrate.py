@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 
-from forecastle.errors import ConfigurationError
+from forecastle.errors import ConfigurationError, ServerError
 from forecastle.store.database import Connection, Database
+from forecastle.store.prediction_months import make_months_ahead
 
 LOCK = 7_302_741_005  # an arbitrary number that only migrations use
 
@@ -40,7 +42,7 @@ def require_current(database: Database) -> None:
 
 
 def migrate(database: Database) -> list[Migration]:
-    """Apply what is missing, all in one transaction; returns what was applied.
+    """Apply what is missing, all in one transaction; returns what was applied. Months of predictions are made ahead.
 
     Raises ConfigurationError where the database was made by a newer version of Forecastle.
     """
@@ -56,6 +58,9 @@ def migrate(database: Database) -> list[Migration]:
                 "insert into schema_migrations (number, name) values (%s, %s)",
                 (migration.number, migration.name),
             )
+    # An import may hold the lock that a month needs; whoever writes into it makes it then.
+    with suppress(ServerError), database.transaction() as connection:
+        make_months_ahead(connection)
     return missing
 
 

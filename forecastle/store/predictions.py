@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from psycopg.types.json import Jsonb
 
 from forecastle.errors import NotFoundError
-from forecastle.store.database import Connection
+from forecastle.store.database import Connection, Database
+from forecastle.store.prediction_months import make_months_of
 
 
 @dataclass(frozen=True)
@@ -37,27 +39,45 @@ class StoredPrediction:
     method: str
     latency_ms: float
 
+    @property
+    def family(self) -> str:
+        return self.model_type.partition(".")[0]
+
 
 _COLUMNS = tuple(item.name for item in fields(StoredPrediction))
 _INSERT = (
-    f"insert into predictions ({', '.join(_COLUMNS)}) values ({', '.join(['%s'] * len(_COLUMNS))}) "  # noqa: S608
-    "on conflict (id) do nothing"
+    f"insert into predictions (family, {', '.join(_COLUMNS)}) "  # noqa: S608
+    f"values ({', '.join(['%s'] * (len(_COLUMNS) + 1))}) on conflict (family, id) do nothing"
 ).encode()
 
 
+def write_predictions(database: Database, predictions: list[StoredPrediction]) -> None:
+    """Write predictions in a transaction of their own, which is tried again as `Database.retrying` does.
+
+    Where nobody has made their month ahead, it is made first. Raises ServerError, ConfigurationError.
+    """
+    try:
+        database.retrying(lambda connection: insert_predictions(connection, predictions))
+    except psycopg.errors.CheckViolation as error:
+        if error.diag.constraint_name is not None:  # a check of the row; a missing partition has no name
+            raise
+        database.retrying(lambda connection: make_months_of(connection, [(p.family, p.id) for p in predictions]))
+        database.retrying(lambda connection: insert_predictions(connection, predictions))
+
+
 def insert_predictions(connection: Connection, predictions: list[StoredPrediction]) -> None:
-    """Write predictions; writing one again, under the same id, changes nothing."""
+    """Write predictions whose months are there; writing one again, under the same id, changes nothing."""
     with connection.cursor() as cursor:
         cursor.executemany(_INSERT, [_values(prediction) for prediction in predictions])
 
 
 def _values(prediction: StoredPrediction) -> list[Any]:
-    values = (getattr(prediction, name) for name in _COLUMNS)
+    values = [prediction.family, *(getattr(prediction, name) for name in _COLUMNS)]
     return [Jsonb(value) if isinstance(value, dict) else value for value in values]
 
 
 def get_prediction(connection: Connection, prediction_id: UUID) -> StoredPrediction:
-    """One prediction. Raises NotFoundError."""
+    """One prediction; reads the one month of each family that the id can be in. Raises NotFoundError."""
     row = connection.execute("select * from predictions where id = %s", (prediction_id,)).fetchone()
     if row is None:
         raise NotFoundError("no prediction with this id")

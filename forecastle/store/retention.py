@@ -1,4 +1,4 @@
-"""Removing what is past its retention."""
+"""Removing what is past its retention and does not stand in a month that is dropped as a whole."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from forecastle.store.database import Connection
 def delete_predictions(connection: Connection, family: str, before: datetime, limit: int) -> int:
     """Delete at most `limit` predictions of a family made before this moment, with their ground truth."""
     row = connection.execute(
-        "with old as (select id from predictions where created_at < %(before)s "
-        "and starts_with(model_type, %(family)s) order by created_at limit %(limit)s for update skip locked), "
-        "known as (delete from ground_truth where prediction_id in (select id from old)), "
-        "gone as (delete from predictions where id in (select id from old) returning id) "
+        "with old as (select id from predictions where family = %(family)s and created_at < %(before)s "
+        "order by created_at limit %(limit)s for update skip locked), "
+        "known as (delete from ground_truth where family = %(family)s and prediction_id in (select id from old)), "
+        "gone as (delete from predictions where family = %(family)s and id in (select id from old) returning id) "
         "select count(*) as n from gone",
-        {"family": f"{family}.", "before": before, "limit": limit},
+        {"family": family, "before": before, "limit": limit},
     ).fetchone()
     assert row is not None
     return int(row["n"])
+
+
+def delete_job_runs(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete at most `limit` runs of jobs that ended before this moment."""
+    return connection.execute(
+        "delete from job_runs where id in (select id from job_runs where ended_at < %s limit %s)", (before, limit)
+    ).rowcount

@@ -268,6 +268,35 @@ def test_generated_issues_are_the_same_for_the_same_seed_and_can_be_imported(alo
     assert alone("import", "issues", paths[0], *MAP).out.startswith("60 new,")
 
 
+def test_dated_issues_with_hours_are_generated_and_imported_and_again_change_nothing(
+    alone: Run, database: Database, tmp_path: Path
+) -> None:
+    path = tmp_path / "dated.csv"
+    assert alone("generate", "issues", path, "--dated", "--projects", 2, "--issues", 30).out.startswith("60 synthetic")
+    for told in ("60 new, 0 changed, 0 unchanged", "0 new, 0 changed, 60 unchanged"):
+        assert alone("import", "issues", path, "--preset", "forecastle").out.startswith(told)
+    with database.transaction() as connection:
+        row = connection.execute("select bool_and(time_basis = 'date') as dated, count(effort_hours) as n from issues")
+        assert (found := row.fetchone()) is not None
+    assert found["dated"]
+    assert 40 < found["n"] < 60
+
+
+def test_dates_may_stand_in_a_second_file_and_in_a_format_that_is_named(alone: Run, tmp_path: Path) -> None:
+    issues, dates, mapping = (tmp_path / name for name in ("issues.csv", "dates.csv", "mapping.json"))
+    issues.write_text("task,title\n1,one\n")
+    dates.write_text("task,asked\n1,31.12.2024\n")
+    named = {"key": "task", "title": "title"}
+    mapping.write_text(json.dumps({"columns": named, "dates": {"by": "task", "columns": {"created_at": "asked"}}}))
+    options = ("--mapping", mapping, "--project", "P")
+    assert_sentence(alone("import", "issues", issues, *options), "name it with --dates FILE")
+    assert_sentence(alone("import", "issues", issues, *options, "--dates", dates), "issues.csv:2: asked: the creation")
+    options = (*options, "--dates", dates, "--date-format", "%d.%m.%Y")
+    assert alone("import", "issues", issues, *options).out.startswith("1 new")
+    undated = ("--map", "key=task", "--map", "title=title")
+    assert_sentence(alone("import", "issues", issues, *undated, "--dates", dates), "takes no file of dates")
+
+
 def test_an_evaluation_prints_a_table_or_json_and_leaves_no_database_behind(
     run: Run, database_url: str, tmp_path: Path
 ) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
+from predictions import a_prediction, id_at, write_truth
 
 from forecastle.embedded.postgresql import installed_programs
 from forecastle.embedded.servers import running
@@ -19,7 +21,13 @@ from forecastle.store.database import Database, with_database
 from forecastle.store.issues import import_issues
 from forecastle.store.migrate import migrate
 from forecastle.store.objects import Objects
-from forecastle.store.tenants import list_projects
+from forecastle.store.predictions import (
+    StoredPrediction,
+    get_prediction,
+    insert_predictions,
+    write_predictions,
+)
+from forecastle.store.tenants import get_project, list_projects
 
 
 @pytest.fixture
@@ -34,18 +42,22 @@ def new(tmp_path: Path) -> Iterator[Settings]:
         yield settings
 
 
-def fill(settings: Settings) -> None:
+def fill(settings: Settings) -> StoredPrediction:
     with Database(settings.require_database_url()) as database:
         migrate(database)
         with database.transaction() as connection:
             import_issues(connection, list(generate_issues(Portfolio(projects=2, issues=30))))
+            prediction = a_prediction(get_project(connection, "DEMO1").id)
+            insert_predictions(connection, [prediction])
+            write_truth(connection, prediction)
     with psycopg.connect(with_database(settings.require_database_url(), "mlflow")) as connection:
         connection.execute("create table runs as select 'a run' as name")
     Objects.of(settings).put("datasets/a/b.parquet", b"rows")
+    return prediction
 
 
 def test_a_backup_brought_back_is_the_same(old: Settings, new: Settings, tmp_path: Path) -> None:
-    fill(old)
+    prediction = fill(old)
     folder, said = tmp_path / "backup", list[str]()
     made = back_up(old.require_database_url(), Objects.of(old), installed_programs(), folder, said.append)
     assert made.databases == ("forecastle", "mlflow")
@@ -59,6 +71,11 @@ def test_a_backup_brought_back_is_the_same(old: Settings, new: Settings, tmp_pat
             ("DEMO1", 30),
             ("DEMO2", 30),
         ]
+        assert get_prediction(connection, prediction.id) == prediction
+        with pytest.raises(psycopg.errors.ForeignKeyViolation):  # its ground truth is there too, and holds to it
+            connection.execute("delete from predictions")
+    with Database(new.require_database_url()) as database:
+        write_predictions(database, [replace(prediction, id=id_at(datetime(2040, 1, 1, tzinfo=UTC)))])
     with psycopg.connect(with_database(new.require_database_url(), "mlflow")) as connection:
         assert connection.execute("select name from runs").fetchall() == [("a run",)]
     with pytest.raises(ConflictError, match="holds tables already"):

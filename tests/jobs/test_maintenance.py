@@ -1,56 +1,43 @@
-"""Cleaning up deletes exactly what is past its retention."""
+"""Cleaning up removes exactly what is past its retention."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import psycopg
 import pytest
-from psycopg.types.json import Jsonb
+from predictions import a_prediction, id_at, some_project, write_truth
 
-from forecastle.records.issues import IssueRecord
 from forecastle.settings import Settings
 from forecastle.store import job_runs
-from forecastle.store.database import Connection, Database
-from forecastle.store.identifiers import new_id
-from forecastle.store.issues import import_issues
-from forecastle.store.tenants import get_project
+from forecastle.store.database import Database
+from forecastle.store.prediction_months import list_months
+from forecastle.store.predictions import write_predictions
 from jobs.child import call
-from jobs.maintenance import delete_expired
+from jobs.maintenance import Cleaned, remove_expired
 
 NOW = datetime(2026, 11, 20, 3, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
+MONTH = f"{datetime.now(UTC):%Y_%m}"
 AGES = {
     "delivery.story_points": [timedelta(365) - SECOND, timedelta(365) + SECOND, timedelta(800)],
     "reliability.insights": [timedelta(90) - SECOND, timedelta(90) + SECOND, timedelta(100), timedelta(400)],
-    "deliveryish.other": [timedelta(800)],
 }
 
 
-def insert(connection: Connection, model_type: str, created_at: datetime) -> None:
-    project, prediction = get_project(connection, "A"), new_id()
-    connection.execute(
-        "insert into predictions (id, model_type, model_name, model_version, alias, run_id, dataset_digest, "
-        "git_commit, feature_digest, bundle_digest, project_id, principal, moment, input_digest, request, history, "
-        "answer, method, latency_ms, created_at) "
-        "values (%s, %s, '', 1, '', '', '', '', '', '', %s, '', %s, '', %s, %s, %s, '', 1, %s)",
-        (prediction, model_type, project.id, created_at, Jsonb({}), Jsonb({}), Jsonb({}), created_at),
-    )
-    for _ in range(2):
-        connection.execute(
-            "insert into ground_truth (id, prediction_id, value, source, known_at, recorded_by) "
-            "values (%s, %s, 1, 's', %s, 'ada')",
-            (new_id(), prediction, created_at),
-        )
-
-
 def fill(database: Database, now: datetime) -> None:
+    """Predictions of these ages, each with two outcomes."""
     with database.transaction() as connection:
-        import_issues(
-            connection, [IssueRecord(project_key="A", key="A-1", ordinal=0, time_basis="ordinal", title="An issue")]
-        )
-        for model_type, ages in AGES.items():
-            for age in ages:
-                insert(connection, model_type, now - age)
+        project = some_project(connection)
+    for model_type, ages in AGES.items():
+        for age in ages:
+            prediction = a_prediction(project, id=id_at(now - age), model_type=model_type)
+            write_predictions(database, [prediction])
+            with database.transaction() as connection:
+                connection.execute("update predictions set created_at = %s where id = %s", (now - age, prediction.id))
+                for _ in range(2):
+                    write_truth(connection, prediction)
 
 
 def counts(database: Database) -> list[int]:
@@ -62,27 +49,90 @@ def counts(database: Database) -> list[int]:
     return [int(row["n"]) for row in rows if row is not None]
 
 
+def months(database: Database, family: str) -> list[str]:
+    with database.transaction() as connection:
+        return [month.name for month in list_months(connection, family)]
+
+
 @pytest.mark.parametrize("batch", [1, 2, 1000])
-def test_exactly_what_is_past_its_retention_is_deleted(database: Database, batch: int) -> None:
+def test_exactly_what_is_past_its_retention_is_removed_and_whole_months_are_dropped(
+    database: Database, batch: int
+) -> None:
     fill(database, NOW)
-    assert counts(database) == [8, 16]
-    assert delete_expired(database, NOW, batch) == {"delivery": 2, "reliability": 3}
-    assert counts(database) == [3, 6]
+    assert counts(database) == [7, 14]
+    removed = remove_expired(database, NOW, batch)
+    assert removed == {"delivery": Cleaned(2, 1, 0), "reliability": Cleaned(3, 1, 0)}
+    assert counts(database) == [2, 4]
     with database.transaction() as connection:
         kept = {row["model_type"]: row["created_at"] for row in connection.execute("select * from predictions")}
     assert kept == {
         "delivery.story_points": NOW - timedelta(365) + SECOND,
         "reliability.insights": NOW - timedelta(90) + SECOND,
-        "deliveryish.other": NOW - timedelta(800),
     }
-    assert delete_expired(database, NOW, batch) == {"delivery": 0, "reliability": 0}
+    assert months(database, "delivery")[0] == "2025_11"
+    assert months(database, "reliability")[0] == "2026_08"
+    assert remove_expired(database, NOW, batch) == dict.fromkeys(removed, Cleaned(0, 0, 0))
 
 
-def test_the_job_says_how_many(database: Database, database_url: str) -> None:
-    fill(database, datetime.now(UTC) + timedelta(seconds=-30))
+def test_what_was_made_lately_stays_although_the_clock_of_its_app_was_years_behind(database: Database) -> None:
     with database.transaction() as connection:
-        run = job_runs.plan(connection, "maintenance.cleanup_predictions", {}, "ada")
+        project = some_project(connection)
+    write_predictions(database, [a_prediction(project, id=id_at(datetime(2001, 1, 1, tzinfo=UTC)))])
+    assert remove_expired(database, datetime.now(UTC))["delivery"] == Cleaned(0, 0, 0)
+    assert counts(database) == [1, 0]
+
+
+def test_predictions_of_a_month_that_is_in_use_are_deleted_and_the_month_is_dropped_next_time(
+    database: Database, database_url: str
+) -> None:
+    fill(database, NOW)
+    with psycopg.connect(database_url) as reader:
+        reader.execute("select * from predictions")
+        assert remove_expired(database, NOW)["delivery"] == Cleaned(2, 0, 1)
+        assert counts(database)[0] == 2
+    assert remove_expired(database, NOW)["delivery"] == Cleaned(0, 1, 0)
+
+
+def run_job(database: Database, database_url: str, name: str) -> Any:
+    with database.transaction() as connection:
+        run = job_runs.plan(connection, f"maintenance.{name}", {}, "ada")
     assert run is not None
-    ending = call("jobs.maintenance:cleanup_predictions", Settings(database_url=database_url), run.id)
+    return call(f"jobs.maintenance:{name}", Settings(database_url=database_url), run.id)
+
+
+def test_the_job_says_how_many_predictions_and_months(database: Database, database_url: str) -> None:
+    fill(database, datetime.now(UTC) + timedelta(seconds=-30))
+    ending = run_job(database, database_url, "cleanup_predictions")
     assert ending.items == 5 + 2  # half a minute later the two on the edge are past it as well
-    assert ending.detail == "predictions deleted: 3 of delivery (kept 365 days), 4 of reliability (kept 90 days)"
+    counted = "3 of delivery (kept 365 days), 4 of reliability (kept 90 days)"
+    assert ending.detail.startswith(f"predictions removed: {counted}; months dropped as a whole: ")
+
+
+def test_months_are_made_ahead(database: Database, database_url: str) -> None:
+    assert run_job(database, database_url, "make_prediction_months").items == 0  # the migration made them
+    with database.transaction() as connection:
+        connection.execute(f"drop table ground_truth_delivery_{MONTH}, predictions_delivery_{MONTH}")
+    ending = run_job(database, database_url, "make_prediction_months")
+    assert (ending.outcome, ending.items) == ("succeeded", 1)
+    assert MONTH in months(database, "delivery")
+
+
+def test_runs_of_jobs_that_ended_a_year_ago_are_deleted_and_those_that_have_not_ended_stay(
+    database: Database, database_url: str
+) -> None:
+    with database.transaction() as connection:
+        for name, days in (("old", 366), ("young", 364)):
+            connection.execute(
+                "insert into job_runs (id, name, arguments, planned_by, ended_at, outcome) "
+                "values (gen_random_uuid(), %s, '{}', 'ada', now() - %s * interval '1 day', 'succeeded')",
+                (name, days),
+            )
+        connection.execute(
+            "insert into job_runs (id, name, arguments, planned_by, planned_at) "
+            "values (gen_random_uuid(), 'waiting', '{}', 'ada', now() - interval '900 days')"
+        )
+    ending = run_job(database, database_url, "cleanup_job_runs")
+    assert (ending.outcome, ending.items) == ("succeeded", 1)
+    with database.transaction() as connection:
+        left = {run.name for run in job_runs.list_runs(connection)}
+    assert left == {"young", "waiting", "maintenance.cleanup_job_runs"}

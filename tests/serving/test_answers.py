@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from forecastle.access.principals import Principal, Role
 from forecastle.errors import IntegrityError, ServerError
 from forecastle.registry.bundle import digest_of_files
 from forecastle.registry.promotions import VersionFiles
+from forecastle.store.prediction_months import drop_month, list_months
 from forecastle.store.tenants import get_project
 from projects.delivery.story_points.answer import StoryPointsAnswer
 
@@ -115,11 +117,19 @@ def test_when_the_answer_has_left_its_row_is_visible_to_everybody(house: Any) ->
     assert row["created_at"] is not None
 
 
+def test_an_answer_is_written_although_nobody_made_its_month_ahead(house: Any) -> None:
+    with house.database.transaction() as connection:
+        for month in list_months(connection, "delivery"):
+            assert drop_month(connection, month, datetime.now(UTC)) == 0
+    answer = answered(house)
+    assert house.passport(answer["prediction_id"]).status_code == 200
+
+
 def test_no_answer_leaves_whose_row_was_not_written(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(connection: Any, predictions: Any) -> None:
+    def away(database: Any, predictions: Any) -> None:
         raise ServerError("PostgreSQL went away")
 
-    monkeypatch.setattr("serving.answering.insert_predictions", away)
+    monkeypatch.setattr("serving.answering.write_predictions", away)
     response = house.ask()
     assert response.status_code == 503
     assert "recommended_points" not in response.get_json()

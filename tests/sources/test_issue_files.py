@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,8 @@ from forecastle.errors import InputError, InvalidRowsError
 from forecastle.records.issues import IssueRecord
 from forecastle.sources.cells import read_moment, read_number
 from forecastle.sources.issues import IssueFile, check, read_issues, to_records
-from forecastle.sources.presets import DATE_FORMATS, PRESETS, Mapping
+from forecastle.sources.mapping import DATE_FORMATS, Mapping
+from forecastle.sources.presets import PRESETS
 
 ROOT = Path(__file__).parents[2]
 SUITE = ROOT / "expectations" / "issues.json"
@@ -197,6 +198,14 @@ offsets = st.integers(-12 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(
 @given(st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2199, 1, 1), timezones=offsets))  # noqa: DTZ001
 def test_iso_dates_of_any_zone_keep_their_moment(moment: datetime) -> None:
     assert read_moment(moment.isoformat(), DATE_FORMATS) == moment
+
+
+@given(st.dates(min_value=date(1970, 1, 1), max_value=date(2199, 12, 31)), st.sampled_from(["%Y-%m-%d", "%d.%m.%Y"]))
+def test_a_day_alone_is_its_first_microsecond_or_its_last(day: date, written: str) -> None:
+    cell = day.strftime(written)
+    first, last = (read_moment(cell, ("%d.%m.%Y",), day_ends=ends) for ends in (False, True))
+    assert first == datetime(day.year, day.month, day.day, tzinfo=UTC)
+    assert last - first == timedelta(days=1) - timedelta(microseconds=1)
 
 
 @given(st.text(max_size=20))

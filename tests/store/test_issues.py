@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from forecastle.records.issues import IssueRecord
+from forecastle.records.issues import IssueChange, IssueRecord, as_of
 from forecastle.store.database import Database
 from forecastle.store.issues import ImportCounts, import_issues, read_issues
 from forecastle.store.tenants import get_project
@@ -131,3 +131,36 @@ def test_an_issue_said_to_be_made_after_a_change_that_was_seen_can_still_be_read
         (read,) = read_issues(connection)
     assert read.created_at == later
     assert [change.changed_at for change in read.changes if change.field == "title"] == [later]
+
+
+def held(by: str) -> IssueChange:
+    return IssueChange(field="assignee", before=None, after=by, changed_at=START)
+
+
+def test_changes_that_an_issue_brings_come_back_and_the_same_import_changes_nothing(database: Database) -> None:
+    own = replace(FULL, changes=(held("Ada"),))
+    assert load(database, [own]) == ImportCounts(new=1, changed=0, unchanged=0)
+    assert load(database, [own]) == ImportCounts(new=0, changed=0, unchanged=1)
+    (found,) = stored(database)
+    assert replace(found, project_key="A") == own
+    assert as_of(found, START).assignee == "Ada"
+
+
+def test_a_later_import_may_bring_the_evidence_of_who_held_an_issue_from_the_start(database: Database) -> None:
+    load(database, [FULL])
+    assert as_of(stored(database)[0], START).assignee is None
+    assert load(database, [replace(FULL, changes=(held("Ada"),))]).changed == 1
+    (found,) = stored(database)
+    assert found.changes == (held("Ada"),)
+    assert as_of(found, START).assignee == "Ada"
+
+
+def test_who_is_said_later_to_have_held_an_issue_from_the_start_does_not_replace_who_was_seen(
+    database: Database,
+) -> None:
+    load(database, [replace(FULL, changes=(held("Ada"),))])
+    assert load(database, [replace(FULL, assignee="Bob", changes=(held("Bob"),))]).changed == 1
+    (found,) = stored(database)
+    assert [(change.before, change.after) for change in found.changes] == [(None, "Ada"), ("Ada", "Bob")]
+    assert as_of(found, START).assignee == "Ada"
+    assert found.assignee == "Bob"

@@ -5,14 +5,21 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from threading import Barrier
 
 import pytest
+from predictions import a_prediction, id_at, some_project
+from psycopg.types.json import Jsonb
 
 from forecastle.errors import ConfigurationError
 from forecastle.settings import Settings
-from forecastle.store.database import Database, temporary_database
+from forecastle.store import migrate as migrate_module
+from forecastle.store.database import Connection, Database, temporary_database
+from forecastle.store.identifiers import new_id
 from forecastle.store.migrate import migrate, migrations, require_current
+from forecastle.store.prediction_months import list_months
+from forecastle.store.predictions import StoredPrediction, get_prediction
 
 
 @pytest.fixture
@@ -64,3 +71,51 @@ def test_two_migrators_at_once_apply_each_migration_once(empty: str) -> None:
 
 def test_numbers_of_migrations_are_consecutive() -> None:
     assert [migration.number for migration in migrations()] == list(range(1, len(migrations()) + 1))
+
+
+def test_predictions_of_a_database_without_partitions_are_all_there_after_the_upgrade(
+    empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = [datetime(year, month, 1, tzinfo=UTC) for year in (2023, 2024) for month in (1, 2, 12)]
+    with Database(empty) as database:
+        with monkeypatch.context() as before:
+            before.setattr(migrate_module, "migrations", lambda: migrations()[:2])
+            before.setattr(migrate_module, "make_months_ahead", lambda connection: 0)
+            assert len(migrate(database)) == 2
+        with database.transaction() as connection:
+            project = some_project(connection)
+            old = [
+                a_prediction(project, id=id_at(moment), model_type=f"{family}.something", latency_ms=float(day))
+                for family in ("delivery", "reliability")
+                for day, moment in enumerate(moments)
+            ]
+            for prediction in old:
+                insert_without_family(connection, prediction)
+
+        assert migrate(database) == migrations()[2:]
+        with database.transaction() as connection:
+            assert [get_prediction(connection, prediction.id) for prediction in old] == old
+            truth = connection.execute("select family, prediction_id, value from ground_truth").fetchall()
+            assert {(row["family"], row["prediction_id"], row["value"]) for row in truth} == {
+                (prediction.family, prediction.id, prediction.latency_ms) for prediction in old
+            }
+            (same,) = connection.execute("select count(distinct created_at) as n from predictions").fetchall()
+            assert same["n"] == len(old)
+            months = [month.name for month in list_months(connection, "reliability")]
+            assert months[:6] == [f"{moment:%Y_%m}" for moment in moments]
+            assert len(months) == 6 + 3  # and those ahead
+
+
+def insert_without_family(connection: Connection, prediction: StoredPrediction) -> None:
+    """As before migration 3, with an outcome that says which prediction it belongs to."""
+    row = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in vars(prediction).items()}
+    connection.execute(
+        f"insert into predictions ({', '.join(row)}, created_at) "
+        f"values ({', '.join(['%s'] * len(row))}, clock_timestamp())",
+        list(row.values()),
+    )
+    connection.execute(
+        "insert into ground_truth (id, prediction_id, value, source, known_at, recorded_by) "
+        "values (%s, %s, %s, 's', now(), 'ada')",
+        (new_id(), prediction.id, prediction.latency_ms),
+    )

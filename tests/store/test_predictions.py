@@ -3,48 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from predictions import a_prediction, some_project
 
 from forecastle.errors import NotFoundError, ServerError
-from forecastle.records.issues import IssueRecord
 from forecastle.store import database as database_module
 from forecastle.store.database import Connection, Database
 from forecastle.store.identifiers import new_id
-from forecastle.store.issues import import_issues
 from forecastle.store.predictions import StoredPrediction, get_prediction, insert_predictions
-from forecastle.store.tenants import get_project
 
 
 @pytest.fixture
 def prediction(database: Database) -> StoredPrediction:
     with database.transaction() as connection:
-        issue = IssueRecord(project_key="A", key="A-1", ordinal=0, time_basis="ordinal", title="An issue")
-        import_issues(connection, [issue])
-        project = get_project(connection, "A")
-    return StoredPrediction(
-        id=new_id(),
-        model_type="delivery.story_points",
-        model_name="delivery.story_points",
-        model_version=3,
-        alias="production",
-        run_id="run",
-        dataset_digest="d",
-        git_commit="c",
-        feature_digest="f",
-        bundle_digest="b",
-        project_id=project.id,
-        principal="ada",
-        moment=datetime(2024, 1, 1, tzinfo=UTC),
-        input_digest="i",
-        request={"title": "Größe", "nested": {"a": [1, None]}},
-        history={"count": 0, "mean": None},
-        answer={"recommended_points": 3.0},
-        method="linear_text",
-        latency_ms=1.25,
-    )
+        return a_prediction(some_project(connection))
 
 
 def rows(database: Database) -> int:
