@@ -281,7 +281,9 @@ def _weights(issues: Issues) -> Floats:
 
 def _xgboost_tree(tree: Mapping[str, Any]) -> Tree:
     """A tree of XGBoost's JSON model: leaves keep their value among the split conditions."""
-    left, conditions = tree["left_children"], tree["split_conditions"]
+    left = tree["left_children"]
+    # Written with as few digits as tell one single-precision number from the next.
+    conditions = np.array(tree["split_conditions"], dtype=np.float32).astype(float).tolist()
     leaf = [child == -1 for child in left]
     return Tree(
         feature=tuple(-1 if is_leaf else index for is_leaf, index in zip(leaf, tree["split_indices"], strict=True)),

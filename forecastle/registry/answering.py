@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel
 from pydantic_core import PydanticCustomError
 
+from forecastle.errors import ForecastleError, NotFoundError
 from forecastle.records.outcomes import Known
 from forecastle.registry.declaration import HistoryReader
 from forecastle.registry.predictor import Prediction, Predictor
@@ -31,6 +32,8 @@ class Context:
     predictor_for: Callable[[str], Predictor]
     history: HistoryReader
     moment: Any
+    include: frozenset[str] = frozenset()
+    """What the answer is to show beside what it always shows."""
 
 
 @dataclass(frozen=True)
@@ -44,3 +47,33 @@ class Answered:
     known: Known
     prediction: Prediction
     fields: Mapping[str, Any]
+
+
+def answer_each(
+    requests: Sequence[BaseModel],
+    context: Context,
+    fields: Callable[[Mapping[str, Any], Prediction, Known], Mapping[str, Any]],
+) -> list[Answered | ForecastleError]:
+    """Predict for every request, or say why not; what was known of all their projects is read at once.
+
+    `fields` makes the answer's fields from the request, the prediction and what was known.
+    """
+    asked = [request.model_dump() for request in requests]
+    known = context.history.known(asked, context.moment)
+    return [_answer(request, found, context, fields) for request, found in zip(asked, known, strict=True)]
+
+
+def _answer(
+    request: Mapping[str, Any],
+    found: tuple[str, Known] | None,
+    context: Context,
+    fields: Callable[[Mapping[str, Any], Prediction, Known], Mapping[str, Any]],
+) -> Answered | ForecastleError:
+    if found is None:
+        return NotFoundError("there is no project with this id or key")
+    cluster, known = found
+    try:
+        prediction = context.predictor_for(cluster).predict(cluster, request, known)
+    except ForecastleError as error:
+        return error
+    return Answered(cluster, known, prediction, fields(request, prediction, known))

@@ -14,7 +14,7 @@ from forecastle.registry.bundle import Bundle, View
 from forecastle.registry.declaration import ModelType, Scorer, Settled, resolve
 from forecastle.registry.examples import sees
 
-Method = Literal["ml_model", "baseline"]
+Method = Literal["ml_model", "similarity", "baseline", "heuristic"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Predictor:
         thresholds = NO_THRESHOLDS if found is None else found.thresholds.get(rule, NO_THRESHOLDS)
         low, high = settled.interval(thresholds.of(cluster))
         return Prediction(
-            method="baseline" if rule in BASELINES else "ml_model",
+            method=_method(rule, estimate),
             rule=rule,
             view=view,
             features=features,
@@ -96,6 +96,14 @@ class Predictor:
     def _estimate(self, view: View | None, features: Any) -> float:
         assert view is not None
         return view.model.estimate(features)
+
+
+def _method(rule: str, estimate: float) -> Method:
+    if rule not in BASELINES:
+        return "ml_model"
+    if math.isnan(estimate):
+        return "heuristic"  # not even a baseline has anything to go by: the scale's customary value answers
+    return "similarity" if rule == "similarity" else "baseline"
 
 
 NO_THRESHOLDS = Thresholds(math.inf, {})

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from forecastle.errors import ForecastleError, NotFoundError
-from forecastle.records.outcomes import ROLLING, Known
-from forecastle.registry.answering import Answered, Context, Text
-from forecastle.registry.predictor import Prediction
+from forecastle.errors import ForecastleError
+from forecastle.records.outcomes import ROLLING
+from forecastle.registry.answering import Answered, Context, Text, answer_each
+from forecastle.registry.predictor import Method, Prediction
 from projects.delivery.story_points.rules import Recommendation
 
 
@@ -42,7 +42,7 @@ class StoryPointsAnswer(BaseModel):
     probability_distribution: dict[str, float] = Field(description="Probability of each value of the scale")
     interval: Interval
     baseline: Baseline
-    method: Literal["ml_model", "baseline"] = Field(description="What answered")
+    method: Method = Field(description="What answered")
     reasoning: str = Field(description="Why this method, and what it looked at")
     model_version: str = Field(description="Registered model and version")
     prediction_id: str = Field(description="Shows the passport at /api/v1/ml/predictions/{id}/passport")
@@ -50,22 +50,7 @@ class StoryPointsAnswer(BaseModel):
 
 def answer_many(requests: Sequence[StoryPointsRequest], context: Context) -> list[Answered | ForecastleError]:
     """Answer every request, or say why not; what was known of all their projects is read at once."""
-    asked = [request.model_dump() for request in requests]
-    known = context.history.known(asked, context.moment)
-    return [_answer(request, found, context) for request, found in zip(asked, known, strict=True)]
-
-
-def _answer(
-    request: Mapping[str, Any], found: tuple[str, Known] | None, context: Context
-) -> Answered | ForecastleError:
-    if found is None:
-        return NotFoundError("there is no project with this id or key")
-    cluster, known = found
-    try:
-        prediction = context.predictor_for(cluster).predict(cluster, request, known)
-    except ForecastleError as error:
-        return error
-    return Answered(cluster, known, prediction, _fields(prediction, known.project.count))
+    return answer_each(requests, context, lambda request, prediction, known: _fields(prediction, known.project.count))
 
 
 def _fields(prediction: Prediction, known: int) -> Mapping[str, object]:

@@ -1,0 +1,51 @@
+"""Hours as they are answered: a value, how far it may be off, and what counts as a hit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from forecastle.features.levels import LogScale
+
+HOURS = LogScale(floor=1 / 60, cold_centre=math.log(2.0), cold_spread=1.2)
+
+FACTOR = 2.0
+"""An answer is a hit where the truth lies within this factor of it."""
+
+NEAR = 0.2
+"""A model that says nearly what a person said says what the person said: hours are logged in customary amounts."""
+
+
+@dataclass(frozen=True)
+class Hours:
+    """Predicted hours; `reach` is the logarithm of the factor by which outcomes usually miss."""
+
+    value: float
+    reach: float
+
+    def interval(self, threshold: float) -> tuple[float, float]:
+        """From value / factor to value · factor, never below 0; everything where the threshold is infinite."""
+        factor = math.exp(min(threshold * self.reach, MOST_REACH))
+        return self.value / factor, self.value * factor
+
+    def score(self, truth: float) -> float:
+        return abs(HOURS.log(truth) - HOURS.log(self.value)) / self.reach
+
+    def confidence(self, share_within: Callable[[float], float]) -> float:
+        """The probability that the truth lies within a factor of two."""
+        return share_within(math.log(FACTOR) / self.reach)
+
+    def is_hit(self, truth: float) -> bool:
+        return self.value / FACTOR <= truth <= self.value * FACTOR
+
+
+MOST_REACH = 12.0  # e^12 is a hundred thousand times too much, which is as good as no bound
+
+
+def settle_hours(estimate: float, human: float, reach: float) -> Hours:
+    """The hours to answer: what was estimated, or what a person said where that is nearly the same."""
+    value = math.exp(HOURS.cold_centre) if math.isnan(estimate) else max(estimate, HOURS.floor)
+    if human == human and abs(math.log(value) - HOURS.log(human)) < NEAR:
+        value = human
+    return Hours(value, reach)
