@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -14,10 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from forecastle.embedded.process import signal_group, started_at
-from forecastle.errors import ConfigurationError
+from forecastle.errors import ConfigurationError, ServerError
 
 _ORPHAN_SECONDS = 20
 _LOOPBACK = "127.0.0.1"
+LEAST_FREE_BYTES = 64_000_000
+"""A server is started with this much room or more: PostgreSQL's journal takes it in files of 16 MB, several at once."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,27 @@ class Home:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
             raise ConfigurationError(
                 f"{folder} cannot be made ({error.strerror}): set FORECASTLE_HOME to a folder of your own"
             ) from None
         return folder
+
+    def shortage(self) -> str | None:
+        """A sentence where the disk has too little room for a server to start."""
+        nearest = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
+        free = shutil.disk_usage(nearest).free
+        if free >= LEAST_FREE_BYTES:
+            return None
+        needed = f"{free / 1e6:.0f} MB free, {LEAST_FREE_BYTES / 1e6:.0f} needed"
+        return f"the disk of {self.path} is full ({needed}): make room"
+
+    def require_room(self) -> None:
+        """Raises ServerError where the disk has too little room for a server to start."""
+        shortage = self.shortage()
+        if shortage is not None:
+            raise ServerError(f"{shortage}, or set FORECASTLE_HOME to a folder on another disk")
 
     def log(self, name: str) -> Path:
         """Where the server called `name` writes its log."""
