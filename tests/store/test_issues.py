@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from clocks import move_clock
 
 from forecastle.records.issues import IssueRecord
 from forecastle.store.database import Database
@@ -131,3 +132,11 @@ def test_an_issue_said_to_be_made_after_a_change_that_was_seen_can_still_be_read
         (read,) = read_issues(connection)
     assert read.created_at == later
     assert [change.changed_at for change in read.changes if change.field == "title"] == [later]
+
+
+def test_changes_stay_in_their_order_although_the_clock_was_set_back(database: Database) -> None:
+    for title in ("first", "second", "third"):
+        load(database, [replace(FULL, title=title)])
+        move_clock(database, -timedelta(days=2))
+    (found,) = stored(database)
+    assert [(change.before, change.after) for change in found.changes] == [("first", "second"), ("second", "third")]
