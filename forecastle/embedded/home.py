@@ -139,8 +139,7 @@ class Home:
 
     def choose_port(self, name: str, preferred: int = 0) -> int:
         """The preferred port or that of the last time, where it is free, so that addresses stay; else any free one."""
-        remembered = self._port(name)
-        last = preferred or (int(remembered.read_text()) if remembered.exists() else 0)
+        last = preferred or self._last_port(name)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -160,6 +159,14 @@ class Home:
 
     def _port(self, name: str) -> Path:
         return self.folder("run") / f"{name}.port"
+
+    def _last_port(self, name: str) -> int:
+        """0, which is any, where there was none or its file is damaged."""
+        try:
+            port = int(self._port(name).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return 0
+        return port if 0 < port < 65_536 else 0
 
     def _write(self, records: dict[str, Record]) -> None:
         if records:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,27 @@ def test_a_damaged_list_of_servers_is_a_sentence(place: Place, content: str) -> 
         assert "servers.json cannot be read: stop Forecastle, remove the file and start again" in refused.stderr
         assert "Traceback" not in refused.stderr
     assert place.run("doctor").returncode == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"no number\n", b"99999999\n"])
+def test_broken_files_of_processes_and_ports_do_not_hinder_the_start(place: Place, content: bytes) -> None:
+    assert place.run("projects").returncode == 0
+    for file in ("postgresql/data/postmaster.pid", "run/postgresql.port", "run/supervisor.json"):
+        (place.home / file).write_bytes(content)
+    listed = place.run("projects")
+    assert (listed.returncode, "Traceback" in listed.stderr) == (0, False), listed.stderr
+
+
+def test_a_taken_port_of_the_facade_is_told_with_the_one_it_has_instead(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        asked = replace(place, variables={"FORECASTLE_HTTP_PORT": str(port)})
+        with asked.up("--only", "facade"):
+            given = asked.settings("postgresql", "s3", "facade")
+            assert given is not None
+            assert f":{port}" not in str(given.facade_url)
+            has = str(given.facade_url).rpartition(":")[2]
+            assert f"port {port} is taken by another program: facade listens on {has}" in asked.said()
 
 
 def test_a_server_that_falls_silent_is_started_again(place: Place, await_that: Await) -> None:

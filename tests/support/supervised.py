@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from processes import processes_of
@@ -30,12 +30,14 @@ class Place:
     home: Path
     output: Path | None = None
     prefix: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
         known = {item.metadata["variable"] for item in fields(Settings)}
         kept = {name: value for name, value in os.environ.items() if name not in known}
-        return {**kept, "FORECASTLE_HOME": str(self.home), "FORECASTLE_HTTP_PORT": "0", "PYTHONPATH": str(ROOT)}
+        ours = {"FORECASTLE_HOME": str(self.home), "FORECASTLE_HTTP_PORT": "0", "PYTHONPATH": str(ROOT)}
+        return {**kept, **ours, **self.variables}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
