@@ -70,7 +70,8 @@ class Supervisor:
         self.settings = settings
         self._session, self._patience = session, patience
         self._watched = {name: _Watched(name) for name in missing(settings, needs)}
-        self._is_ready = self._is_short = False
+        self._is_ready = False
+        self._waiting: set[str] = set()
         self._tell()
 
     def start(self, needs: Collection[str]) -> Settings:
@@ -115,10 +116,12 @@ class Supervisor:
     def _has_room(self, watched: _Watched) -> bool:
         """Whether the disk has room for it. That there is none is said once, and counts as no failure of the server."""
         shortage = self._session.home.shortage()
-        if shortage is not None and not self._is_short:
+        if shortage is None:
+            self._waiting.discard(watched.name)
+        elif watched.name not in self._waiting:
+            self._waiting.add(watched.name)
             self._session.say(f"{watched.name} waits: {shortage}, and it starts again by itself")
-        self._is_short = shortage is not None
-        return not self._is_short
+        return shortage is None
 
     def _start_again(self, watched: _Watched) -> None:
         watched.restarts += 1

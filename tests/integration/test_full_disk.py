@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
 import pytest
+import redis
 from psycopg.sql import SQL, Identifier
 from small_disk import SmallDisk, small_disk
 from supervised import Await, Place
@@ -51,7 +53,11 @@ def place(disk: SmallDisk) -> Iterator[Place]:
 def addresses_of(home: Path) -> Settings:
     """The addresses of the servers that run there; read without its name, which means another folder out here."""
     records = Home(home).records()
-    settings = Settings(database_url=records["postgresql"].address, facade_url=records["facade"].address)
+    settings = Settings(
+        database_url=records["postgresql"].address,
+        redis_url=records["valkey"].address,
+        facade_url=records["facade"].address,
+    )
     return s3_server.fill(settings, records["s3"].address)
 
 
@@ -112,13 +118,18 @@ def test_a_full_disk_is_told_everywhere_loses_nothing_and_room_mends_it_without_
         assert "is full: make room there, and try again; nothing was kept" in refused.stderr
         assert "Traceback" not in refused.stderr
 
+        broker, pushed = redis.Redis.from_url(settings.require_redis_url()), 0
+        with suppress(redis.RedisError):
+            while broker.rpush("kept", b"x" * 1000):
+                pushed += 1
+        await_that(lambda: "valkey waits: " in place.said(), 20)
         with pytest.raises(psycopg.OperationalError):
             break_the_journal(settings)
         await_that(lambda: "postgresql waits: " in place.said(), 20)
         assert f"the disk of {place.home} is full" in place.said()
         time.sleep(8)  # five restarts would have been over, and the supervisor with them
         assert supervisor.poll() is None
-        assert place.said().count("waits: ") == 1
+        assert place.said().count("waits: ") == 2
         assert facade.ask()[0] == 503
         looked = place.run("doctor")
         assert looked.returncode == 1
@@ -129,6 +140,8 @@ def test_a_full_disk_is_told_everywhere_loses_nothing_and_room_mends_it_without_
         assert supervisor.poll() is None
         assert before + acknowledged <= count(settings, "predictions")
         assert count(settings, "issues") == ISSUES
+        await_that(lambda: "valkey answers again" in place.said(), 20)
+        assert pushed <= broker.llen("kept")
         Objects.of(settings).put("kept", b"x" * 100_000)
         assert import_file(place, file).returncode == 0
 
