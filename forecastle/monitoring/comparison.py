@@ -100,15 +100,15 @@ class PairedSums:
 
     def _fieller(self, confidence: float) -> tuple[float, float]:
         """The roots of a parabola around the difference found, which is never refused itself."""
-        count = len(self.differences)
+        count, found = len(self.differences), self.difference
         reach = float(stdtrit(count - 1, confidence)) ** 2 / count / (count - 1)
-        residuals = self.differences - self.difference * self.references  # their mean is zero
+        residuals = self.differences - found * self.references  # their mean is zero
         variance = reach * float(residuals @ residuals)
         covariance = reach * float(residuals @ self.references)
         mean = float(self.references.sum()) / count
         curve = mean**2 - reach * float(np.sum((self.references - mean) ** 2)) or -math.ulp(0.0)
         root = math.sqrt(max(0.0, covariance**2 + curve * variance))
-        low, high = sorted(self.difference + (side * root - covariance) / curve for side in (-1, 1))
+        low, high = sorted(found + (side * root - covariance) / curve for side in (-1, 1))
         if curve > 0:
             return low, high
         # The reference's loss hangs on so few units that it is hardly told from none: one side at most is bounded.
