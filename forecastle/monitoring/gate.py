@@ -28,8 +28,8 @@ from forecastle.monitoring.guards import check_guards, differences_by_cluster
 from forecastle.monitoring.policies import GatePolicy
 
 LEAST_CLUSTERS = 5
-LEAST_EFFECTIVE_CLUSTERS = 3
-"""Five clusters of which one carries nearly all the loss are not five: 1 / Σ share² must reach this."""
+LEAST_EFFECTIVE_CLUSTERS = 2
+"""Five clusters of which one carries nearly all the loss are not five: 1 / Σ share² of the loss must reach this."""
 
 WIDEST_MARGINS = 4
 
@@ -76,8 +76,10 @@ def measure(evidence: Evidence, policy: GatePolicy) -> Measured:
 
 def _carry_an_interval(losses: Floats) -> bool:
     """Are clusters with these losses enough to take variance over?"""
-    squares = float(np.sum(losses**2))
-    return len(losses) >= LEAST_CLUSTERS and float(losses.sum()) ** 2 >= LEAST_EFFECTIVE_CLUSTERS * squares > 0
+    if len(losses) < LEAST_CLUSTERS or not losses.any():
+        return False
+    shares = losses / losses.sum()
+    return 1 / float(shares @ shares) >= LEAST_EFFECTIVE_CLUSTERS
 
 
 def _by_cluster(
