@@ -16,6 +16,9 @@ BLOCKS = 10
 LEAST_BLOCKS = 5
 CONFIDENCE = 0.95
 
+ROUNDING = 1e-9
+"""Losses that differ by less than this share of the mean loss are alike: the last bits of a sum are no evidence."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -53,12 +56,12 @@ class PairedSums:
         count = min(blocks, rows)
         size, longer = divmod(rows, count) if count else (0, 0)
         starts = np.array([block * size + min(block, longer) for block in range(count)], dtype=np.intp)
-        return cls(rows, _sums(candidate - reference, starts), _sums(reference, starts))
+        return cls(rows, _sums(_differences(candidate, reference), starts), _sums(reference, starts))
 
     @classmethod
     def over_clusters(cls, candidate: Floats, reference: Floats, codes: NDArray[np.intp]) -> PairedSums:
         """Sums by cluster; `codes` (shape: rows) counts the clusters from 0 on."""
-        return cls(len(candidate), sum_by(codes, candidate - reference), sum_by(codes, reference))
+        return cls(len(candidate), sum_by(codes, _differences(candidate, reference)), sum_by(codes, reference))
 
     @property
     def difference(self) -> float:
@@ -132,6 +135,12 @@ def compare_over_time(candidate: Floats, reference: Floats, blocks: int = BLOCKS
 def sum_by(codes: NDArray[np.intp], values: Floats) -> Floats:
     """Sums of the values (shape: rows) of each code, from 0 on."""
     return np.asarray(np.bincount(codes, weights=values), dtype=np.float64)
+
+
+def _differences(candidate: Floats, reference: Floats) -> Floats:
+    differences = candidate - reference
+    least = ROUNDING * float(np.sum(candidate + reference)) / max(1, len(candidate))
+    return np.where(np.abs(differences) > least, differences, 0.0)
 
 
 def _sums(values: Floats, starts: NDArray[np.intp]) -> Floats:

@@ -182,7 +182,7 @@ def _next_look(measured: Measured, verdict: Verdict) -> str:
         return f"these rows are used up: the next look needs {needed:,} new outcomes"
     if needed is None:
         return (
-            f"the loss of {measured.production.name} hangs on so few {plural(measured.unit)} that nothing is bounded; "
+            f"the loss of {measured.production.name} hangs on so few {plural(measured.unit)} that U − L is unbounded; "
             "how many more rows would do cannot be said"
         )
     if measured.rows < measured.policy.least_rows:

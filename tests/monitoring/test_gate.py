@@ -129,6 +129,14 @@ def test_identical_answers_are_held_and_promoted_where_a_replacement_is_required
     assert decide_promotion(parts, POLICY).measured.production.found == Comparison(400, 0.0, 0.0, 0.0, 1.0)
 
 
+@given(st.integers(0, 10_000), st.sampled_from([1, 7]))
+def test_the_last_bits_of_a_sum_are_no_difference(seed: int, count: int) -> None:
+    production = losses(seed)
+    rounded = production * (1 + 1e-14 * np.random.default_rng(seed).random(400))
+    found = decide_promotion(evidence(rounded, production, clusters=names(count)), POLICY)
+    assert (found.verdict, found.measured.production.found.high) == (HOLD, 0.0)
+
+
 def test_small_losses_do_not_ratchet() -> None:
     """What answers as production does is not worse than it; but both are 3 % worse than what was approved first."""
     first = losses(1)
