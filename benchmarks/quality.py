@@ -29,7 +29,7 @@ refit, through the code that serves. Every row after a project's first 50 is sco
 have answered; the baselines stand on identical rows. Losses are mean absolute errors.
 
 - **against best**: the relative difference of the served loss to that of the best baseline of that project (chosen with
-  hindsight), with one-sided 95 % bounds from a t interval over ten contiguous blocks of time.
+  hindsight), with one-sided 95 % bounds from a t interval for a ratio (Fieller) over ten contiguous blocks of time.
 - **p worse**: how likely a difference at least this bad would be if what was served were not worse, corrected for the
   number of projects (Holm).
 - **coverage**: share of outcomes inside the interval, with its exact 95 % interval; the target is 80 %.

@@ -126,7 +126,8 @@ def users(count: int) -> Finding:
 def migrations(problem: str | None) -> Finding:
     if problem is None:
         return Finding("migrations", Verdict.OK, "the database is up to date")
-    return Finding("migrations", Verdict.FAIL, problem, "forecastle migrate")
+    found, _, advice = problem.partition("; ")  # a database of a newer version takes another advice than an older one
+    return Finding("migrations", Verdict.FAIL, found, advice or "forecastle logs postgresql")
 
 
 def storage(problem: str | None) -> Finding:

@@ -28,6 +28,7 @@ from forecastle.embedded.supervision import NAME as SUPERVISOR
 from forecastle.embedded.supervision import RUNNING, read
 from forecastle.errors import ConfigurationError, ForecastleError
 from forecastle.settings import Settings
+from forecastle.store import broker
 from forecastle.store.database import Database
 from forecastle.store.health import read_server_facts
 from forecastle.store.migrate import require_current
@@ -135,7 +136,7 @@ def _asked(name: str, found: Settings) -> Iterator[Finding]:
     elif name == S3:
         yield checks.storage(_problem(lambda: _use(Objects.of(found))))
     elif name == VALKEY:
-        yield checks.broker(_problem(lambda: _ping(found.require_redis_url())))
+        yield checks.broker(_problem(lambda: broker.ping(found.require_redis_url())))
 
 
 def _database(url: str) -> Iterator[Finding]:
@@ -168,18 +169,6 @@ def _use(objects: Objects) -> None:
     for step in run_storage_test(objects):
         if step.problem:
             raise ConfigurationError(f"{step.name}: {step.problem}")
-
-
-def _ping(url: str) -> None:
-    import redis
-
-    try:
-        with redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3) as client:
-            client.ping()
-    except redis.AuthenticationError:
-        raise ConfigurationError("the server refuses the password of REDIS_URL") from None
-    except (redis.RedisError, OSError, ValueError):
-        raise ConfigurationError("the server of REDIS_URL does not answer") from None
 
 
 def _mlflow_version(address: str) -> str | None:

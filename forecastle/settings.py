@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from forecastle.errors import ConfigurationError
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]*[\w-][\w.-]*)*/?", re.ASCII)
+_TLS_WORDS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}
 _UNSET = '{} is not set; start the servers and type: eval "$(forecastle env)"'
 
 
@@ -53,7 +54,16 @@ def _redis_url(text: str) -> str:
     if parts.scheme not in ("redis", "rediss"):
         raise ValueError("not an address of Redis")
     _ = parts.port
-    return text
+    query = dict(parse_qsl(parts.query))
+    if {name for name in query if name.startswith("ssl_")} - (_TLS_WORDS if parts.scheme == "rediss" else set()):
+        raise ValueError("not a word about TLS")
+    if parts.scheme == "redis":
+        return text
+    # Said in every address: where it is left out, Celery's client takes any certificate and Redis' own takes none.
+    asked = query.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    if asked not in ("required", "optional", "none"):
+        raise ValueError("not a demand on certificates")
+    return parts._replace(query=urlencode({**query, "ssl_cert_reqs": asked}, safe="/")).geturl()
 
 
 def _level(text: str) -> str:
@@ -96,7 +106,7 @@ class Settings:
     redis_url: str | None = _setting(
         "REDIS_URL",
         None,
-        "broker of the jobs (redis://… or rediss://…); without it an embedded Valkey starts",
+        "broker of the jobs (redis://… or rediss://…?ssl_ca_certs=FILE); without it an embedded Valkey starts",
         _redis_url,
         secret=True,
     )

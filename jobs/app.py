@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 
 from forecastle.errors import ServerError
 from forecastle.settings import Settings
+from forecastle.store.broker import reason_of
 from forecastle.store.job_runs import JobRun
 from jobs.registry import QUEUES
 
@@ -87,7 +88,7 @@ class Broker:
         try:
             self._app.send_task(TASK, args=(str(run.id),), queue=queue)
         except BROKER_ERRORS as error:
-            raise ServerError("the broker did not take a job; does REDIS_URL answer?") from error
+            raise ServerError(f"the broker did not take a job: {reason_of(error)}") from error
 
     def idle_queues(self) -> list[str]:
         """Queues in which no message waits."""
@@ -95,4 +96,4 @@ class Broker:
             with self._app.connection_for_read() as connection, connection.channel() as channel:
                 return [name for name in QUEUES if channel._size(name) == 0]  # a passive declare fails on an empty one
         except BROKER_ERRORS as error:
-            raise ServerError("the broker did not answer; does REDIS_URL answer?") from error
+            raise ServerError(f"the broker did not answer: {reason_of(error)}") from error

@@ -14,6 +14,8 @@ from jobs.registry import Done, Work
 RETENTION_DAYS = {"delivery": 365, "reliability": 90}
 JOB_RUN_DAYS = 365
 BATCH_ROWS = 5_000
+LEAP = timedelta(days=2)
+"""A scheduled job that last ran longer ago was away, or the clock was moved."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,14 @@ def make_prediction_months(work: Work) -> Done:
 
 
 def cleanup_predictions(work: Work) -> Done:
-    """Remove predictions past the retention of their family, with their ground truth."""
-    cleaned = remove_expired(work.database, _now(work.database))
+    """Remove predictions past the retention of their family, with their ground truth.
+
+    Nothing at the first run after a leap of the clock: one that is wrong by a year would remove everything.
+    """
+    moment, leap = _now(work.database), _since_last_run(work)
+    if leap > LEAP:
+        return Done(0, f"nothing was removed: {_leapt(work, leap)}")
+    cleaned = remove_expired(work.database, moment)
     counts = ", ".join(
         f"{done.predictions:,} of {family} (kept {RETENTION_DAYS[family]} days)" for family, done in cleaned.items()
     )
@@ -45,12 +53,28 @@ def cleanup_predictions(work: Work) -> Done:
 
 
 def cleanup_job_runs(work: Work) -> Done:
-    """Delete runs of jobs that ended long ago."""
-    before = _now(work.database) - timedelta(days=JOB_RUN_DAYS)
+    """Delete runs of jobs that ended long ago; nothing at the first run after a leap of the clock."""
+    moment, leap = _now(work.database), _since_last_run(work)
+    if leap > LEAP:
+        return Done(0, f"nothing was deleted: {_leapt(work, leap)}")
+    before = moment - timedelta(days=JOB_RUN_DAYS)
     deleted = _in_batches(
         work.database, lambda connection: retention.delete_job_runs(connection, before, BATCH_ROWS), BATCH_ROWS
     )
     return Done(deleted, f"runs deleted: {deleted:,} that ended more than {JOB_RUN_DAYS} days ago")
+
+
+def _since_last_run(work: Work) -> timedelta:
+    """How long ago the same job was last planned before this run; nothing where it never was."""
+    with work.database.transaction() as connection:
+        moment = job_runs.now(connection)
+        runs = job_runs.list_runs(connection, 2, work.run.name)
+    return min((moment - run.planned_at for run in runs if run.id != work.run.id), default=timedelta())
+
+
+def _leapt(work: Work, leap: timedelta) -> str:
+    again = f"where the clock is right, run it again: forecastle jobs run {work.run.name}"
+    return f"this is {leap.days} days after the last run; {again}"
 
 
 def remove_expired(database: Database, moment: datetime, batch: int = BATCH_ROWS) -> dict[str, Cleaned]:

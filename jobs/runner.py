@@ -30,6 +30,7 @@ from jobs.registry import GRACE_SECONDS, JOBS, Job
 
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 2.0
+SILENT_HEARTBEATS = 2
 FENCE_SECONDS = 15.0
 """Without a heartbeat for this long the process is ended; with the grace that is well within the lease."""
 
@@ -49,7 +50,14 @@ class Runner:
     jobs: Mapping[str, Job] = field(default_factory=lambda: JOBS)
 
     def run(self, run_id: UUID) -> None:
-        """Run it, unless another worker holds it or it has ended. Raises ServerError."""
+        """Run it, unless another worker holds it or it has ended. Raises ServerError.
+
+        When the database's clock is moved, the lease of a worker that lives looks as if it had run out, until its next
+        heartbeat: that is awaited.
+        """
+        is_silent = self.database.retrying(lambda connection: job_runs.has_fallen_silent(connection, run_id))
+        if is_silent and self.stopping.wait(SILENT_HEARTBEATS * HEARTBEAT_SECONDS):
+            return
         held = self.database.retrying(
             lambda connection: job_runs.take_lease(connection, run_id, self.worker, LEASE_SECONDS)
         )

@@ -19,7 +19,7 @@ GIVEN = {
     "DATABASE_URL": "postgresql://ada:hidden-password@db:5432/forecastle",
     "MLFLOW_TRACKING_URI": "http://mlflow:5000",
     "FORECASTLE_ARTIFACTS": "s3://bucket/some/prefix/",
-    "REDIS_URL": "rediss://:hidden-word@broker:6379/0",
+    "REDIS_URL": "rediss://:hidden-word@broker:6379/0?ssl_cert_reqs=required",
     "MLFLOW_S3_ENDPOINT_URL": "https://s3.example",
     "AWS_ACCESS_KEY_ID": "hidden-key",
     "AWS_SECRET_ACCESS_KEY": "hidden-secret",
@@ -56,6 +56,9 @@ BAD = [
     ("FORECASTLE_LOG_LEVEL", "LOUD"),
     ("REDIS_URL", "https://broker:6379"),
     ("REDIS_URL", "redis://:sesa/me@broker:6379/0"),
+    ("REDIS_URL", "rediss://:sesame@broker:6379/0?ssl_ca_cert=/ca.crt"),
+    ("REDIS_URL", "rediss://:sesame@broker:6379/0?ssl_cert_reqs=maybe"),
+    ("REDIS_URL", "redis://:sesame@broker:6379/0?ssl_ca_certs=/ca.crt"),
 ]
 
 
@@ -154,3 +157,19 @@ def test_credentials_are_looked_for_where_the_caller_has_them() -> None:
         "AWS_CONFIG_FILE": "/elsewhere",
         "AWS_SHARED_CREDENTIALS_FILE": "/somewhere/.aws/credentials",
     }
+
+
+@pytest.mark.parametrize(
+    "words, read",
+    [
+        ("", "?ssl_cert_reqs=required"),
+        ("?ssl_ca_certs=/a/ca.crt", "?ssl_ca_certs=/a/ca.crt&ssl_cert_reqs=required"),
+        ("?ssl_cert_reqs=CERT_REQUIRED", "?ssl_cert_reqs=required"),
+        ("?ssl_cert_reqs=CERT_NONE", "?ssl_cert_reqs=none"),
+        ("?ssl_ca_certs=/a%20b/ca.crt&ssl_cert_reqs=optional", "?ssl_ca_certs=/a+b/ca.crt&ssl_cert_reqs=optional"),
+    ],
+)
+def test_a_broker_with_tls_is_verified_unless_its_address_says_otherwise(words: str, read: str) -> None:
+    found = Settings.from_env({"REDIS_URL": f"rediss://:word@broker:6379/0{words}"}).redis_url
+    assert found == f"rediss://:word@broker:6379/0{read}"
+    assert Settings.from_env({"REDIS_URL": str(found)}).redis_url == found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -14,10 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from forecastle.embedded.process import signal_group, started_at
-from forecastle.errors import ConfigurationError
+from forecastle.errors import ConfigurationError, ServerError
 
 _ORPHAN_SECONDS = 20
 _LOOPBACK = "127.0.0.1"
+LEAST_FREE_BYTES = 64_000_000
+"""A server is started with this much room or more: PostgreSQL's journal takes it in files of 16 MB, several at once."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,27 @@ class Home:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
             raise ConfigurationError(
                 f"{folder} cannot be made ({error.strerror}): set FORECASTLE_HOME to a folder of your own"
             ) from None
         return folder
+
+    def shortage(self) -> str | None:
+        """A sentence where the disk has too little room for a server to start."""
+        nearest = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
+        free = shutil.disk_usage(nearest).free
+        if free >= LEAST_FREE_BYTES:
+            return None
+        needed = f"{free / 1e6:.0f} MB free, {LEAST_FREE_BYTES / 1e6:.0f} needed"
+        return f"the disk of {self.path} is full ({needed}): make room"
+
+    def require_room(self) -> None:
+        """Raises ServerError where the disk has too little room for a server to start."""
+        shortage = self.shortage()
+        if shortage is not None:
+            raise ServerError(f"{shortage}, or set FORECASTLE_HOME to a folder on another disk")
 
     def log(self, name: str) -> Path:
         """Where the server called `name` writes its log."""
@@ -118,8 +139,7 @@ class Home:
 
     def choose_port(self, name: str, preferred: int = 0) -> int:
         """The preferred port or that of the last time, where it is free, so that addresses stay; else any free one."""
-        remembered = self._port(name)
-        last = preferred or (int(remembered.read_text()) if remembered.exists() else 0)
+        last = preferred or self._last_port(name)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -139,6 +159,14 @@ class Home:
 
     def _port(self, name: str) -> Path:
         return self.folder("run") / f"{name}.port"
+
+    def _last_port(self, name: str) -> int:
+        """0, which is any, where there was none or its file is damaged."""
+        try:
+            port = int(self._port(name).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return 0
+        return port if 0 < port < 65_536 else 0
 
     def _write(self, records: dict[str, Record]) -> None:
         if records:

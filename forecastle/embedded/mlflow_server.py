@@ -75,9 +75,11 @@ def _environment(folder: Path, store: str) -> dict[str, str]:
 def _storage(settings: Settings) -> dict[str, str]:
     """What MLflow's own client of S3 reads."""
     named = ("AWS_", "MLFLOW_S3_")
+    # A server of one's own seldom has a host name a bucket, and seldom takes the checksums that boto3 sends behind a
+    # body of unknown length over https.
+    own = {"MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path", "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required"}
     return {
         **aws_variables(settings),
         **{name: value for name, value in settings.as_environment().items() if name.startswith(named)},
-        # A server of one's own seldom has a host name a bucket.
-        "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path" if settings.s3_endpoint_url else "auto",
+        **(own if settings.s3_endpoint_url else {"MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "auto"}),
     }

@@ -247,7 +247,8 @@ def _remove_stale_pid_file(data: Path) -> None:
     file = data / "postmaster.pid"
     if LIBC is None or not file.exists():
         return
-    process = Path("/proc") / file.read_text().split("\n", 1)[0].strip()
+    number = file.read_bytes().split(b"\n", 1)[0].strip()
+    process = Path("/proc", number.decode() if number.isdigit() else "0")  # a damaged file names nobody
     try:
         is_ours = b"postgres" in (process / "cmdline").read_bytes() and (process / "cwd").samefile(data)
     except OSError:  # gone, or another user's

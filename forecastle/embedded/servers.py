@@ -163,6 +163,7 @@ def _provide(session: Session, name: str, settings: Settings) -> Settings:
     kind, record = _KINDS[name], session.home.records().get(name)
     if record is not None and record.is_live:
         return kind.fill(settings, record.address)
+    session.home.require_room()
     session.home.end_orphan(name)
     with uninterrupted():
         recipe = kind.recipe(session, settings)

@@ -60,6 +60,8 @@ class Session:
         attempt = 1
         while True:
             port = self.home.choose_port(name, preferred_port if attempt == 1 else 0)
+            if preferred_port not in (0, port):
+                self.say(f"port {preferred_port} is taken by another program: {name} listens on {port}")
             try:
                 return self._attempt(recipe, port)
             except EarlyExitError as error:

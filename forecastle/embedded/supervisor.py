@@ -71,6 +71,7 @@ class Supervisor:
         self._session, self._patience = session, patience
         self._watched = {name: _Watched(name) for name in missing(settings, needs)}
         self._is_ready = False
+        self._waiting: set[str] = set()
         self._tell()
 
     def start(self, needs: Collection[str]) -> Settings:
@@ -99,7 +100,7 @@ class Supervisor:
     def _look_after(self, watched: _Watched) -> None:
         now = time.monotonic()
         if watched.state == RESTARTING:
-            if now >= watched.due and self._has_what_it_needs(watched):
+            if now >= watched.due and self._has_what_it_needs(watched) and self._has_room(watched):
                 self._start_again(watched)
         elif watched.state == STARTING:
             self._await(watched)
@@ -111,6 +112,16 @@ class Supervisor:
     def _has_what_it_needs(self, watched: _Watched) -> bool:
         """A database may take its time after a crash; who cannot start without it would fail in vain."""
         return all(self._watched[name].state == RUNNING for name in needs_of(watched.name) if name in self._watched)
+
+    def _has_room(self, watched: _Watched) -> bool:
+        """Whether the disk has room for it. That there is none is said once, and counts as no failure of the server."""
+        shortage = self._session.home.shortage()
+        if shortage is None:
+            self._waiting.discard(watched.name)
+        elif watched.name not in self._waiting:
+            self._waiting.add(watched.name)
+            self._session.say(f"{watched.name} waits: {shortage}, and it starts again by itself")
+        return shortage is None
 
     def _start_again(self, watched: _Watched) -> None:
         watched.restarts += 1

@@ -41,8 +41,8 @@ def process_with_file(name: str, module: str, folder: Path, settings: Settings) 
 
 
 def answers(address: str) -> bool:
-    """Whether the file behind `address` was touched a moment ago."""
+    """Whether the file behind `address` was touched a moment ago; not in the future of a clock that was set back."""
     try:
-        return time.time() - Path(unquote(urlsplit(address).path)).stat().st_mtime < FRESH_SECONDS
+        return abs(time.time() - Path(unquote(urlsplit(address).path)).stat().st_mtime) < FRESH_SECONDS
     except OSError:
         return False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from forecastle.errors import ConfigurationError
+
 
 @dataclass(frozen=True)
 class GatePolicy:
@@ -12,6 +14,12 @@ class GatePolicy:
     metric: str
     margin: float
     least_rows: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.margin < 1:
+            raise ConfigurationError(f"a gate's margin is a share between 0 and 1, not {self.margin}: 0.02 is 2 %")
+        if self.least_rows < 1:
+            raise ConfigurationError(f"a gate needs at least one row, not {self.least_rows}")
 
 
 @dataclass(frozen=True)

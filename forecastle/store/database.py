@@ -64,7 +64,8 @@ class Database:
         for the database would not even say that it is alive.
         """
         if time.monotonic() < self._away_until:
-            raise ServerError(f"PostgreSQL did not answer at {self.where}; is it running?") from PoolTimeout()
+            waited = PoolTimeout()
+            raise ServerError(self._sentence(waited)) from waited
         try:
             self._pool.open()
             with self._pool.connection() as connection:
@@ -74,7 +75,7 @@ class Database:
                 raise
             if isinstance(error, PoolTimeout):
                 self._away_until = time.monotonic() + FAIL_FAST_SECONDS
-            raise ServerError(f"PostgreSQL did not answer at {self.where}; is it running?") from error
+            raise ServerError(self._sentence(error)) from error
 
     def retrying(self, work: Callable[[Connection], Result]) -> Result:
         """Run `work` in a transaction, once more where the connection turned out to be dead.
@@ -100,7 +101,12 @@ class Database:
                 connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
                 yield connection
         except psycopg.OperationalError as error:
-            raise ServerError(f"PostgreSQL did not answer at {self.where}; is it running?") from error
+            raise ServerError(self._sentence(error)) from error
+
+    def _sentence(self, error: psycopg.OperationalError) -> str:
+        if isinstance(error, psycopg.errors.DiskFull):
+            return f"the disk of PostgreSQL at {self.where} is full: make room there, and try again; nothing was kept"
+        return f"PostgreSQL did not answer at {self.where}; is it running? `forecastle doctor` says more"
 
     @property
     def where(self) -> str:

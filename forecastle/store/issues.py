@@ -96,7 +96,9 @@ def _keep_changes(connection: Connection, issues: Iterable[IssueRecord]) -> None
 
 _KEEP_HISTORY = """
 insert into issue_changes (issue_id, field, before, after, changed_at)
-select issues.id, change.field, change.before, change.after, greatest(now(), issues.created_at)
+select issues.id, change.field, change.before, change.after,
+    -- Never before an earlier change: the clock may have been set back.
+    greatest(now(), issues.created_at, (select max(changed_at) from issue_changes where issue_id = issues.id))
 from issues join incoming using (project_id, key)
 cross join lateral (values
     ('title', issues.title, incoming.title),

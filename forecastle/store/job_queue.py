@@ -20,19 +20,28 @@ def unsent(connection: Connection, limit: int = 100) -> list[JobRun]:
 
 
 def overdue(connection: Connection, idle_queues: Collection[str], seconds: float, limit: int = 100) -> list[JobRun]:
-    """Runs that nobody holds although they were sent: the lease ran out, or their queue is empty; locked as above."""
+    """Runs that nobody holds although they were sent: the lease ran out, or their queue is empty; locked as above.
+
+    One that was sent in the future was sent before the clock was set back.
+    """
     return many(
         connection,
         f"select {COLUMNS} from job_runs where ended_at is null and sent_at is not null and {FREE} "
         "and (sent_at < lease_until or (queue = any(%(idle)s) "
-        "and sent_at < clock_timestamp() - make_interval(secs => %(seconds)s))) "
+        "and sent_at < clock_timestamp() - make_interval(secs => %(seconds)s)) or sent_at > clock_timestamp()) "
         "order by planned_at, id limit %(limit)s for update skip locked",
         {"idle": list(idle_queues), "seconds": seconds, "limit": limit},
     )
 
 
 def mark_sent(connection: Connection, run_id: UUID, queue: str) -> None:
-    connection.execute("update job_runs set sent_at = clock_timestamp(), queue = %s where id = %s", (queue, run_id))
+    """Note that it was sent; a lease that a clock set back left in the future ends now."""
+    connection.execute(
+        "update job_runs set sent_at = clock_timestamp(), queue = %s, "
+        "lease_until = case when lease_until is not null then least(lease_until, statement_timestamp()) end "
+        "where id = %s",
+        (queue, run_id),
+    )
 
 
 def open_runs(connection: Connection, name: str) -> int:

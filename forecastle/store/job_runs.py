@@ -21,8 +21,10 @@ CHANNEL = "forecastle_jobs"
 Outcome = Literal["succeeded", "failed", "skipped", "cancelled"]
 Beat = Literal["held", "cancel", "lost"]
 
-FREE: LiteralString = "(lease_until is null or lease_until < clock_timestamp())"
-"""The condition that nobody holds a run."""
+FREE: LiteralString = (
+    "(lease_until is null or lease_until < clock_timestamp() or lease_until > clock_timestamp() + interval '5 minutes')"
+)
+"""The condition that nobody holds a run. A lease for longer than any is of a clock that was set back since."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,14 @@ def take_lease(connection: Connection, run_id: UUID, worker: str, seconds: float
         f"where id = %(id)s and ended_at is null and cancel_requested_at is null and {FREE}",
         {"id": run_id, "worker": worker, "token": new_id(), "seconds": seconds},
     )
+
+
+def has_fallen_silent(connection: Connection, run_id: UUID) -> bool:
+    """Whether a worker neither gave the run back nor renewed its lease in time, going by the clock."""
+    found = connection.execute(
+        f"select 1 from job_runs where id = %s and ended_at is null and lease_token is not null and {FREE}", (run_id,)
+    )
+    return found.fetchone() is not None
 
 
 def heartbeat(connection: Connection, held: JobRun, seconds: float) -> Beat:

@@ -38,7 +38,7 @@ def require_current(database: Database) -> None:
         applied = _applied(connection) if exists and exists["name"] else set()
     _refuse_newer(applied)
     if {migration.number for migration in migrations()} - applied:
-        raise ConfigurationError("the database lacks migrations of this version: run `forecastle migrate`")
+        raise ConfigurationError("the database lacks migrations of this version; run `forecastle migrate`")
 
 
 def migrate(database: Database) -> list[Migration]:

@@ -19,9 +19,9 @@ def projects_with_outcomes(
 ) -> dict[str, tuple[UUID, Outcomes]]:
     """The id and the outcomes known at `moment` of each project, by the id or key it was asked for with.
 
-    `target` is one of OUTCOME_FIELDS, `known_field` one of MOMENT_FIELDS. Undated rows are known once imported, and
-    stand before dated ones, as in training. A project that does not exist is absent. Raises NotFoundError for
-    another field.
+    `target` is one of OUTCOME_FIELDS, `known_field` one of MOMENT_FIELDS. Undated rows are known once imported (at a
+    moment that is now all of them are, whatever the clock said then), and stand before dated ones, as in training. A
+    project that does not exist is absent. Raises NotFoundError for another field.
     """
     if target not in OUTCOME_FIELDS or known_field not in MOMENT_FIELDS:
         raise NotFoundError(f"no outcomes are kept for {target}, known at {known_field}")
@@ -41,7 +41,8 @@ cross join lateral (
     from (
         select {outcome} as value, {known_at} as known_at, ordinal from issues
         where project_id = projects.id and {outcome} is not null
-            and case time_basis when 'ordinal' then imported_at <= %(moment)s
+            and case time_basis
+                when 'ordinal' then imported_at <= %(moment)s or %(moment)s > now() - interval '1 minute'
                 else {known_at} <= %(moment)s end
     ) as outcomes
 ) as known""")

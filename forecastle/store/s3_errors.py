@@ -77,9 +77,8 @@ def _refused(error: ClientError, where: str, bucket: str, action: str) -> Foreca
             where=where, bucket=bucket, action=action, region=f" to {region}" if region else ""
         )
         return ServerError(sentence) if code in _PASSING else ConfigurationError(sentence)
-    return ServerError(
-        f"{where} did not {action} ({code}, HTTP {metadata.get('HTTPStatusCode', 'unknown')}): try again"
-    )
+    advice = "try again; where it goes on, look at its log and at the room on its disk"
+    return ServerError(f"{where} did not {action} ({code}, HTTP {metadata.get('HTTPStatusCode', 'unknown')}): {advice}")
 
 
 def _failed(error: Exception, where: str, bucket: str) -> ForecastleError:

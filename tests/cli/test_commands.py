@@ -415,6 +415,29 @@ def test_an_external_database_that_is_not_migrated_is_refused_with_what_to_type(
             connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
+def test_a_database_of_a_newer_version_is_refused_by_every_command_and_left_as_it_is(
+    alone: Run, database: Database, tmp_path: Path
+) -> None:
+    def applied() -> list[object]:
+        with database.transaction() as connection:
+            return connection.execute("select * from schema_migrations order by number").fetchall()
+
+    with database.transaction() as connection:
+        connection.execute("insert into schema_migrations (number, name) values (9999, 'of_tomorrow')")
+    before = applied()
+    path = write(tmp_path / "issues.csv", "A-1,one,,3")
+    for arguments in (
+        *(("projects",), ("migrate",), ("up", "--only", "facade")),
+        *(("import", "issues", path, *MAP), ("train", "delivery.story_points")),
+    ):
+        assert_sentence(alone(*arguments), "use the newer version of Forecastle, or restore a backup")
+    looked = alone("doctor")
+    assert looked.code == 1
+    assert "; next: use the newer version of Forecastle, or restore a backup\n" in looked.out
+    assert "forecastle migrate" not in looked.out
+    assert (applied(), issues(database)) == (before, 0)
+
+
 def test_a_database_that_does_not_answer_is_a_sentence_without_the_password(
     bare: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

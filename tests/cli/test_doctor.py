@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from cli import checks, doctor
+from cli import checks
 from cli.checks import Finding, Verdict
 from forecastle.access.principals import Role, add_user
 from forecastle.embedded.status import Status
 from forecastle.errors import ConfigurationError
 from forecastle.settings import Settings
+from forecastle.store import broker
 from forecastle.store.database import Database
 
 OK, WARN, FAIL = Verdict.OK, Verdict.WARN, Verdict.FAIL
@@ -73,7 +74,8 @@ RUNS = Status("valkey", "running", True, 7, "redis://127.0.0.1:1/0")
         (checks.clock(-2.1), FAIL, "2.1 s behind"),
         (checks.users(0), WARN, "forecastle users add"),
         (checks.users(2), OK, "2 known"),
-        (checks.migrations("lacks"), FAIL, "forecastle migrate"),
+        (checks.migrations("lacks some; run `forecastle migrate`"), FAIL, "forecastle migrate"),
+        (checks.migrations("is away"), FAIL, "forecastle logs postgresql"),
         (checks.storage("no bucket"), FAIL, "forecastle storage test"),
         (checks.broker("refused"), FAIL, "REDIS_URL"),
         (checks.leftovers(["a", "b"]), WARN, "a, b"),
@@ -179,4 +181,4 @@ def test_a_broker_that_takes_connections_and_says_nothing_is_told() -> None:
         socket.create_server(("127.0.0.1", 0)) as silent,
         pytest.raises(ConfigurationError, match="does not answer"),
     ):
-        doctor._ping(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        broker.ping(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")

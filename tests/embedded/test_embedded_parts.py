@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 from dataclasses import replace
 from http.client import BadStatusLine
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from forecastle.embedded import account, facade_server, mlflow_server, postgresql
+from forecastle.embedded import account, facade_server, mlflow_server, postgresql, worker_server
 from forecastle.embedded.home import Home, Record
 from forecastle.embedded.process import EarlyExitError, Server, await_ready, launch, started_at, stop
 from forecastle.embedded.servers import EVERYTHING, addresses, running, terminating_raises
@@ -296,3 +297,12 @@ def test_without_a_key_servers_look_for_credentials_where_the_caller_has_them(
         ):
             assert server.environment.get("AWS_PROFILE") == profile
             assert ("AWS_SHARED_CREDENTIALS_FILE" in server.environment) == (profile is not None)
+
+
+def test_a_file_of_life_counts_when_it_was_touched_a_moment_ago_and_not_in_the_future(tmp_path: Path) -> None:
+    file = tmp_path / "alive"
+    file.touch()
+    for seconds, is_alive in ((0, True), (-10, True), (-60, False), (86_400, False)):
+        moment = time.time() + seconds
+        os.utime(file, (moment, moment))
+        assert worker_server.answers(file.as_uri()) is is_alive

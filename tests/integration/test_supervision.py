@@ -10,24 +10,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import redis
+from supervised import Await, Place
 
-import forecastle
 from forecastle.embedded.home import Home
-from forecastle.embedded.servers import EVERYTHING, addresses
+from forecastle.embedded.servers import EVERYTHING
 from forecastle.settings import Settings
 from forecastle.store.objects import Objects
 
-ROOT = Path(forecastle.__file__).parents[1]
 THREE = ("postgresql", "valkey", "s3")
-Await = Callable[[Callable[[], bool], float], None]
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="Linux ends children with their parent")
 
 # Keeps Valkey running, with little patience for one that does not answer.
@@ -54,90 +51,6 @@ with running(Settings(home=Path(sys.argv[1])), ("valkey",)) as given:
     print(given.redis_url, flush=True)
     sys.stdin.read()
 """
-
-
-@dataclass(frozen=True)
-class Place:
-    """A home, and the command run in it."""
-
-    home: Path
-    output: Path | None = None
-
-    @property
-    def environment(self) -> dict[str, str]:
-        known = {item.metadata["variable"] for item in fields(Settings)}
-        kept = {name: value for name, value in os.environ.items() if name not in known}
-        return {**kept, "FORECASTLE_HOME": str(self.home), "FORECASTLE_HTTP_PORT": "0", "PYTHONPATH": str(ROOT)}
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "cli.main", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    def begin(self, *command: str) -> subprocess.Popen[bytes]:
-        """A process whose words `said` reads."""
-        with self._said.open("wb") as output:
-            return subprocess.Popen(command, env=self.environment, stdout=output, stderr=output)
-
-    def said(self) -> str:
-        return self._said.read_text()
-
-    @property
-    def _said(self) -> Path:
-        return self.output or self.home.parent / "said"
-
-    @contextmanager
-    def up(self, *arguments: str, command: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
-        """The supervisor in the foreground, from ready to the end of the block."""
-        process = self.begin(*(command or (sys.executable, "-m", "cli.main", "up", *arguments)))
-        try:
-            deadline = time.monotonic() + 60
-            while not any(line.startswith("ready") for line in self.said().splitlines()):
-                assert process.poll() is None, self.said()
-                assert time.monotonic() < deadline, self.said()
-                time.sleep(0.02)
-            yield process
-        finally:
-            process.terminate()
-            process.wait(60)
-
-    def pid(self, name: str) -> int | None:
-        """The process of a server; None in the moment between two."""
-        record = Home(self.home).records().get(name)
-        return record.pid if record else None
-
-    def settings(self, *names: str) -> Settings | None:
-        return addresses(Settings(home=self.home), names)
-
-    def send(self, name: str, number: signal.Signals) -> int:
-        """Signal a server; the number of its process."""
-        pid = self.pid(name)
-        assert pid is not None
-        os.kill(pid, number)
-        return pid
-
-    def kill(self, name: str, await_that: Await, seconds: float = 20) -> float:
-        """Kill -9 a server; how long it took until it answered again."""
-        before, began = self.send(name, signal.SIGKILL), time.monotonic()
-        await_that(lambda: self.pid(name) != before and self.settings(name) is not None, seconds)
-        return time.monotonic() - began
-
-    def processes(self) -> list[str]:
-        """Command lines of all processes that work in the home or name it; zombies have none."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                if command and (str(self.home) in command or str(self.home) in os.readlink(process / "cwd")):
-                    found.append(f"{process.name} {command}")
-            except OSError:
-                continue
-        return found
 
 
 @pytest.fixture
@@ -368,6 +281,27 @@ def test_a_damaged_list_of_servers_is_a_sentence(place: Place, content: str) -> 
     assert place.run("doctor").returncode == 1
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"no number\n", b"99999999\n"])
+def test_broken_files_of_processes_and_ports_do_not_hinder_the_start(place: Place, content: bytes) -> None:
+    assert place.run("projects").returncode == 0
+    for file in ("postgresql/data/postmaster.pid", "run/postgresql.port", "run/supervisor.json"):
+        (place.home / file).write_bytes(content)
+    listed = place.run("projects")
+    assert (listed.returncode, "Traceback" in listed.stderr) == (0, False), listed.stderr
+
+
+def test_a_taken_port_of_the_facade_is_told_with_the_one_it_has_instead(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        asked = replace(place, variables={"FORECASTLE_HTTP_PORT": str(port)})
+        with asked.up("--only", "facade"):
+            given = asked.settings("postgresql", "s3", "facade")
+            assert given is not None
+            assert f":{port}" not in str(given.facade_url)
+            has = str(given.facade_url).rpartition(":")[2]
+            assert f"port {port} is taken by another program: facade listens on {has}" in asked.said()
+
+
 def test_a_server_that_falls_silent_is_started_again(place: Place, await_that: Await) -> None:
     with place.up(command=(sys.executable, "-c", IMPATIENT, str(place.home))):
         before = place.send("valkey", signal.SIGSTOP)
@@ -406,49 +340,6 @@ def test_a_server_that_does_not_exist_is_told(place: Place) -> None:
         refused = place.run(*arguments)
         assert refused.returncode == 2
         assert "there is no server oracle; there are postgresql, valkey, s3" in refused.stderr
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 120 MB; skips where one may not make one."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m", "none", str(folder)], check=False)
-    if made.returncode != 0:
-        pytest.skip("only root may mount a file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def fill(folder: Path) -> Path:
-    file = folder / "fill"
-    with suppress(OSError), file.open("wb", buffering=0) as writing:
-        while True:
-            writing.write(b"0" * 65_536)
-    return file
-
-
-@linux_only
-def test_a_full_disk_is_a_sentence_and_damages_nothing(small_disk: Path) -> None:
-    place = Place(small_disk / "home", small_disk.with_name("said"))
-    with place.up("--only", "postgresql,valkey") as supervisor:
-        before = place.settings("postgresql")
-        assert before is not None
-        write, is_there = write_and_read("postgresql", before)
-        write()
-        filling = fill(small_disk)
-        place.send("valkey", signal.SIGKILL)
-        assert supervisor.wait(60) == 1
-        assert "No space left on device" in place.said()
-        assert "Traceback" not in place.said()
-    assert "make room" in place.run("doctor").stdout
-    refused = place.run("up", "--only", "postgresql")
-    assert refused.returncode == 1
-    assert "Traceback" not in refused.stderr
-    filling.unlink()
-    with place.up("--only", "postgresql,valkey"):
-        assert is_there()
-    assert not place.processes()
 
 
 @linux_only

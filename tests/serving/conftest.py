@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 import pytest
 from flask import Flask
 from psycopg import sql
+from versions import MODEL_TYPE, Aliases, make_version
 from werkzeug.test import TestResponse
 
 import projects
 from forecastle.access.principals import Principal, Role, add_user
-from forecastle.errors import NotFoundError
 from forecastle.generator.issues import Portfolio, generate_issues
-from forecastle.registry.bundle import digest_of_features
-from forecastle.registry.dataset import digest_of_rows, rows_of_issues
-from forecastle.registry.declaration import resolve
-from forecastle.registry.examples import make_examples
 from forecastle.registry.promotions import Promoter, VersionFiles
 from forecastle.registry.serving import ServingModels
-from forecastle.registry.training import DatasetInfo, fit
 from forecastle.settings import Settings
 from forecastle.store.database import Database, with_database
 from forecastle.store.issues import import_issues
@@ -32,28 +26,8 @@ from forecastle.store.objects import Objects
 from forecastle.store.promotions import LedgerStep
 from serving.application import build
 
-MODEL_TYPE = projects.get_model_type("delivery.story_points")
 ISSUES = 150
 REVIEWER = Principal("reviewer", Role.REVIEWER)
-
-
-@dataclass
-class Aliases:
-    """Stands in for MLflow: hands out the files of versions and remembers aliases."""
-
-    versions: Mapping[int, VersionFiles]
-    set_to: dict[str, int] = field(default_factory=dict)
-
-    def version_files(self, name: str, version: int) -> VersionFiles:
-        if version not in self.versions:
-            raise NotFoundError("no such version")
-        return self.versions[version]
-
-    def set_alias(self, name: str, alias: str, version: int) -> None:
-        self.set_to[alias] = version
-
-    def remove_alias(self, name: str, alias: str) -> None:
-        self.set_to.pop(alias, None)
 
 
 @dataclass(frozen=True)
@@ -111,23 +85,7 @@ def question() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def versions() -> dict[int, VersionFiles]:
     """Two versions of story points; the second was trained on more rows."""
-    return {number: _version(number, issues) for number, issues in ((1, 80), (2, ISSUES))}
-
-
-def _version(number: int, issues: int) -> VersionFiles:
-    rows = rows_of_issues(MODEL_TYPE, generate_issues(Portfolio(issues=issues)))
-    digest = digest_of_rows(rows)
-    examples = make_examples(rows.rows, resolve(MODEL_TYPE.scorer))
-    bundle = fit(MODEL_TYPE, examples, DatasetInfo(digest, rows.time_basis)).bundle
-    files = {f"bundle/{name}": content for name, content in bundle.files().items()}
-    provenance = {
-        "run_id": f"run-{number}",
-        "dataset.digest": digest,
-        "git.commit": hashlib.sha1(str(number).encode()).hexdigest(),
-        "feature.digest": digest_of_features(MODEL_TYPE),
-        "trained_by": "tester",
-    }
-    return VersionFiles(number, files, provenance)
+    return {number: make_version(number, issues) for number, issues in ((1, 80), (2, ISSUES))}
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from clocks import move_clock
 
 from forecastle.records.issues import IssueChange, IssueRecord, as_of
 from forecastle.store.database import Database
@@ -164,3 +165,11 @@ def test_who_is_said_later_to_have_held_an_issue_from_the_start_does_not_replace
     assert [(change.before, change.after) for change in found.changes] == [(None, "Ada"), ("Ada", "Bob")]
     assert as_of(found, START).assignee == "Ada"
     assert found.assignee == "Bob"
+
+
+def test_changes_stay_in_their_order_although_the_clock_was_set_back(database: Database) -> None:
+    for title in ("first", "second", "third"):
+        load(database, [replace(FULL, title=title)])
+        move_clock(database, -timedelta(days=2))
+    (found,) = stored(database)
+    assert [(change.before, change.after) for change in found.changes] == [("first", "second"), ("second", "third")]

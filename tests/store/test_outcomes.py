@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
+from clocks import move_clock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,7 +76,7 @@ def assert_same(found: Outcomes, expected: Outcomes) -> None:
 def test_dated_outcomes_of_the_store_equal_those_of_training(database: Database) -> None:
     names = (f"P{number}" for number in count())
 
-    @settings(max_examples=40)
+    @settings(max_examples=40, deadline=None)
     @given(drawn, st.integers(-1, 21))
     def equal(known: list[tuple[int, float | None]], hour: int) -> None:
         project = next(names)
@@ -91,7 +92,7 @@ def test_dated_outcomes_of_the_store_equal_those_of_training(database: Database)
 def test_undated_outcomes_are_known_once_imported_in_their_order(database: Database) -> None:
     names = (f"P{number}" for number in count())
 
-    @settings(max_examples=25)
+    @settings(max_examples=25, deadline=None)
     @given(st.lists(st.one_of(st.none(), points), min_size=1, max_size=40))
     def equal(values: list[float | None]) -> None:
         project = next(names)
@@ -131,3 +132,11 @@ def test_projects_are_asked_for_by_key_or_id_and_unknown_ones_are_absent(databas
 def test_an_unknown_target_is_not_found(database: Database) -> None:
     with pytest.raises(NotFoundError, match="no outcomes are kept"), database.transaction() as connection:
         projects_with_outcomes(connection, "lines_of_code", "completed_at", ["A"], FAR)
+
+
+def test_what_was_imported_before_the_clock_was_set_back_is_still_known(database: Database) -> None:
+    with database.transaction() as connection:
+        import_issues(connection, undated("A", [3.0, 5.0]))
+    move_clock(database, -timedelta(days=5))
+    assert ask(database, ["A"], datetime.now(UTC))["A"].count == 2
+    assert ask(database, ["A"], START)["A"] is NONE_KNOWN
