@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 FIRST_ROWS = 50
 """The first rows of each cluster are answered but not scored."""
 
-REFITS = (0.01, 0.025, *(step / 20 for step in range(1, 20)))
+REFITS = (0.01, 0.025, 0.05, *(step / 10 for step in range(1, 10)))
 """Shares of all rows after which a new version is trained."""
 
 
@@ -116,7 +116,7 @@ def evaluate(
 ) -> Evaluation:
     """Walk through `rows`; every row after a cluster's first FIRST_ROWS is scored."""
     extracted = extract_all(model_type, rows)
-    examples = next(reversed(extracted.views.values()))  # the last view sees every row
+    examples = extracted.views[list(extracted.views)[-1]]  # the last view sees every row
     history = WalkedHistory(model_type, histories_of(model_type, rows))
     predictor = Predictor.of(model_type, None)
     refits = unknown = 0
