@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
@@ -76,7 +75,9 @@ class History:
 
     def at(self, moment: float, groups: Mapping[str, object]) -> Known:
         """What was known at `moment`, with the groups asked for: by name, what an issue must share to be in it."""
-        found = {name: self._groups[name, key].at(moment) for name, key in groups.items() if (name, key) in self._groups}
+        found = {
+            name: self._groups[name, key].at(moment) for name, key in groups.items() if (name, key) in self._groups
+        }
         return Known(self._project.at(moment), found, self._project.cases_at(moment))
 
 

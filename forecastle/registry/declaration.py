@@ -70,7 +70,7 @@ class ModelType:
     """Model types whose answers it combines."""
 
     def group_keys(self, request: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-        """What an issue must share with this request to be in each group; groups that the request says nothing of lack."""
+        """What an issue must share with this request to be in each group that the request says something of."""
         keys = {name: tuple(request.get(field) for field in fields) for name, fields in self.groups.items()}
         return {name: key for name, key in keys.items() if all(value not in (None, "") for value in key)}
 
@@ -113,7 +113,10 @@ class Settled(Protocol):
         ...
 
     def confidence(self, share_within: Callable[[float], float]) -> float:
-        """The probability of what the model type calls a hit; `share_within` is the share of earlier rows up to a score."""
+        """The probability of what the model type calls a hit.
+
+        `share_within` is the share of earlier rows that had at most a score.
+        """
         ...
 
     def is_hit(self, truth: float) -> bool:
