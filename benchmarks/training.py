@@ -71,7 +71,7 @@ def _store(url: str, size: int) -> None:
     with Database(url) as database:
         migrate(database)
         issues = generate_dated_issues(DatedPortfolio(projects=PROJECTS, issues=size // PROJECTS))
-        while batch := [issue for issue in islice(issues, BATCH)]:
+        while batch := list(islice(issues, BATCH)):
             with database.transaction() as connection:
                 import_issues(connection, batch)
 

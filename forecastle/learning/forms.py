@@ -59,8 +59,8 @@ def _load(content: Mapping[str, Any]) -> Form:
 class NamedNumbers:
     """Turns an issue into named numbers: standardised ones, words and labels, and the latter two once more.
 
-    The second set, its project's own, lets a project give a word a meaning of its own. Training and answering both read this. A number
-    that is not known counts as its mean.
+    The second set, its project's own, lets a project give a word a meaning of its own. Training and answering both read
+    this. A number that is not known counts as its mean.
     """
 
     title: TfidfDictionary
