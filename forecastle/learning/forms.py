@@ -102,16 +102,22 @@ def is_own(name: str) -> bool:
 
 @dataclass(frozen=True)
 class LinearForm:
-    """One weight per named number. Names that were not seen in training count nothing."""
+    """One weight per named number. Names that were not seen in training count nothing.
+
+    What it says is kept within `lowest` and `highest`: a straight line goes on where nothing was ever seen.
+    """
 
     kind: ClassVar[str] = "linear"
     numbers: NamedNumbers
     weights: Mapping[str, float]
     intercept: float
+    lowest: float
+    highest: float
 
     def deviation(self, issue: IssueFeatures) -> float:
         weights = self.weights
-        return self.intercept + sum(weights.get(name, 0.0) * value for name, value in self.numbers.of(issue))
+        total = self.intercept + sum(weights.get(name, 0.0) * value for name, value in self.numbers.of(issue))
+        return min(max(total, self.lowest), self.highest)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -119,14 +125,15 @@ class LinearForm:
             "description": dict(self.numbers.description.idf),
             "scaling": {name: list(pair) for name, pair in self.numbers.scaling.items()},
             "weights": {name: weight for name, weight in self.weights.items() if weight},
-            "intercept": self.intercept,
+            **{name: getattr(self, name) for name in ("intercept", "lowest", "highest")},
         }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> LinearForm:
         scaling = {name: (float(pair[0]), float(pair[1])) for name, pair in content["scaling"].items()}
         numbers = NamedNumbers(TfidfDictionary(content["title"]), TfidfDictionary(content["description"]), scaling)
-        return cls(numbers, content["weights"], float(content["intercept"]))
+        bounds = (float(content[name]) for name in ("intercept", "lowest", "highest"))
+        return cls(numbers, content["weights"], *bounds)
 
 
 @dataclass(frozen=True)
@@ -163,9 +170,12 @@ class ForestForm:
     single: bool
 
     def deviation(self, issue: IssueFeatures) -> float:
-        numbers: Sequence[float] = issue.numbers
-        if issue.names != self.names:
-            by_name = dict(zip(issue.names, issue.numbers, strict=True))
+        return self.total(issue.names, issue.numbers)
+
+    def total(self, names: tuple[str, ...], numbers: Sequence[float]) -> float:
+        """The sum for numbers of these names; those that the trees look at and that are not there are not known."""
+        if names != self.names:
+            by_name = dict(zip(names, numbers, strict=True))
             numbers = [by_name.get(name, math.nan) for name in self.names]
         if self.single:
             numbers = struct.unpack(f"{len(numbers)}f", struct.pack(f"{len(numbers)}f", *numbers))
@@ -183,6 +193,29 @@ class ForestForm:
     def from_json(cls, content: Mapping[str, Any]) -> ForestForm:
         trees = tuple(Tree(**{name: tuple(values) for name, values in tree.items()}) for tree in content["trees"])
         return cls(tuple(content["names"]), trees, float(content["intercept"]), bool(content["single"]))
+
+
+@dataclass(frozen=True)
+class StackForm:
+    """Trees that look at what a linear form makes of the words, beside an issue's numbers."""
+
+    kind: ClassVar[str] = "stack"
+    text: LinearForm
+    forest: ForestForm
+
+    def deviation(self, issue: IssueFeatures) -> float:
+        return self.forest.total((*issue.names, TEXT), (*issue.numbers, self.text.deviation(issue)))
+
+    def as_json(self) -> dict[str, Any]:
+        return {"text": self.text.as_json(), "forest": self.forest.as_json()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> StackForm:
+        return cls(LinearForm.from_json(content["text"]), ForestForm.from_json(content["forest"]))
+
+
+TEXT = "text"
+"""The number that holds what a linear form said."""
 
 
 @dataclass(frozen=True)
@@ -272,4 +305,6 @@ class ShrinkageForm:
         return cls(float(content["centre"]), float(content["rows"]), tuple(content["groups"]))
 
 
-_KINDS: dict[str, Any] = {form.kind: form for form in (LinearForm, ForestForm, MeanForm, LadderForm, ShrinkageForm)}
+_KINDS: dict[str, Any] = {
+    form.kind: form for form in (LinearForm, ForestForm, StackForm, MeanForm, LadderForm, ShrinkageForm)
+}

@@ -7,7 +7,6 @@ the target's unit for issues or for their table.
 from __future__ import annotations
 
 import json
-from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,18 +21,18 @@ from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_limits
 
 from forecastle.features.issues import IssueFeatures
-from forecastle.features.text import TfidfDictionary
+from forecastle.learning.design import Design
 from forecastle.learning.forms import (
+    TEXT,
     ForestForm,
     Form,
     LadderForm,
     LinearForm,
     MeanForm,
-    NamedNumbers,
     ShrinkageForm,
+    StackForm,
     Tree,
     UnitForm,
-    is_own,
     place_on,
     value_at,
 )
@@ -43,29 +42,31 @@ Floats = NDArray[np.float64]
 Issues = Sequence[IssueFeatures]
 
 SEED = 20_260_101
-LEAST_DOCUMENTS = 3
-MOST_WORDS = 5_000
+SEEN = (0.002, 0.998)  # a straight line says nothing beyond these quantiles of what it was taught
+BLOCKS = 4  # of which each is told what a linear model taught on the others makes of its words
 
 
 class IssueRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """What all candidates share; a candidate says how it learns, how it predicts, and what its form is."""
 
-    def fit(self, issues: Issues, targets: Sequence[float]) -> IssueRegressor:
-        deviations = np.array([i.to_deviation(t) for i, t in zip(issues, targets, strict=True)], dtype=float)
-        return self.fit_deviations(issues, deviations)
+    def fit(self, issues: Issues | Design, targets: Sequence[float]) -> IssueRegressor:
+        design = _design(issues)
+        pairs = zip(design.issues, targets, strict=True)
+        return self.fit_deviations(design, np.array([i.to_deviation(t) for i, t in pairs], dtype=float))
 
-    def predict(self, issues: Issues | pd.DataFrame) -> Floats:
+    def predict(self, issues: Issues | Design | pd.DataFrame) -> Floats:
         """Values in the target's unit, shape (rows,)."""
-        rows = issues_of(issues) if isinstance(issues, pd.DataFrame) else issues
-        return np.array([i.to_units(d) for i, d in zip(rows, self.deviations(rows), strict=True)], dtype=float)
+        design = _design(issues_of(issues) if isinstance(issues, pd.DataFrame) else issues)
+        pairs = zip(design.issues, self.deviations(design), strict=True)
+        return np.array([issue.to_units(deviation) for issue, deviation in pairs], dtype=float)
 
     def fast_form(self) -> UnitForm:
         return UnitForm(self.form())
 
-    def fit_deviations(self, issues: Issues, deviations: Floats) -> IssueRegressor:
+    def fit_deviations(self, design: Design, deviations: Floats) -> IssueRegressor:
         raise NotImplementedError
 
-    def deviations(self, issues: Issues) -> Floats:
+    def deviations(self, design: Design) -> Floats:
         raise NotImplementedError
 
     def form(self) -> Form:
@@ -78,57 +79,29 @@ class LinearTextRegressor(IssueRegressor):
     def __init__(self, alpha: float = 10.0) -> None:
         self.alpha = alpha
 
-    def fit_deviations(self, issues: Issues, deviations: Floats) -> LinearTextRegressor:
-        self.numbers_ = learn_numbers(issues)
-        self.clusters_ = sorted({issue.cluster for issue in issues})
-        self.names_ = self.numbers_.names(issues)
-        self.used_ = np.unique(self._columns(issues)[1])
-        matrix = self._matrix(issues)
+    def fit_deviations(self, design: Design, deviations: Floats) -> LinearTextRegressor:
+        return self.fit_rows(design, np.arange(len(design)), deviations)
+
+    def fit_rows(self, design: Design, rows: NDArray[np.int64], targets: Floats) -> LinearTextRegressor:
+        """Learn the targets (shape: rows) of some rows of a design, in the space that the whole design spans."""
+        self.space_ = design.space
         # sparse_cg starts from zero and draws no random numbers: the same rows give the same weights.
         self.ridge_ = Ridge(alpha=self.alpha, solver="sparse_cg", tol=1e-4)
-        self.ridge_.fit(matrix, deviations, sample_weight=_weights(issues))
+        self.ridge_.fit(design.matrix(self.space_)[rows], targets, sample_weight=design.weights[rows])
+        self.lowest_, self.highest_ = (float(np.quantile(targets, share)) for share in SEEN)
         return self
 
-    def deviations(self, issues: Issues) -> Floats:
-        found: Floats = self.ridge_.predict(self._matrix(issues))
-        return found
+    def deviations(self, design: Design) -> Floats:
+        return self.predict_matrix(design.matrix(self.space_))
+
+    def predict_matrix(self, matrix: csr_matrix) -> Floats:
+        return np.asarray(np.clip(self.ridge_.predict(matrix), self.lowest_, self.highest_))
 
     def form(self) -> LinearForm:
-        shared = len(self.names_)
-        weights = {}
-        for column, weight in zip(self.used_.tolist(), self.ridge_.coef_.tolist(), strict=True):
-            own, place = divmod(column, shared)
-            prefix = f"{self.clusters_[own - 1]}|" if own else ""
-            weights[prefix + self.names_[place]] = weight
-        return LinearForm(self.numbers_, weights, float(self.ridge_.intercept_))
-
-    def _columns(self, issues: Issues) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-        """Row, column and value of every named number; what a project has of its own lies behind what all share."""
-        places = {name: place for place, name in enumerate(self.names_)}
-        clusters = {cluster: number for number, cluster in enumerate(self.clusters_)}
-        rows, columns, own, values = array("q"), array("q"), array("q"), array("d")
-        for row, issue in enumerate(issues):
-            shift = len(places) * (clusters[issue.cluster] + 1) if issue.cluster in clusters else 0
-            for name, value in self.numbers_.shared(issue):
-                if (place := places.get(name)) is not None:
-                    rows.append(row)
-                    columns.append(place)
-                    own.append(place + shift if shift and is_own(name) else -1)
-                    values.append(value)
-        found = np.frombuffer(rows, dtype=np.int64), np.frombuffer(own, dtype=np.int64)
-        mine = found[1] >= 0
-        numbers = np.frombuffer(values)
-        return (
-            np.concatenate([found[0], found[0][mine]]),
-            np.concatenate([np.frombuffer(columns, dtype=np.int64), found[1][mine]]),
-            np.concatenate([numbers, numbers[mine]]),
-        )
-
-    def _matrix(self, issues: Issues) -> csr_matrix:
-        rows, columns, values = self._columns(issues)
-        places = np.searchsorted(self.used_, columns)
-        known = self.used_[np.minimum(places, len(self.used_) - 1)] == columns
-        return csr_matrix((values[known], (rows[known], places[known])), shape=(len(issues), len(self.used_)))
+        pairs = zip(self.space_.used.tolist(), self.ridge_.coef_.tolist(), strict=True)
+        weights = {self.space_.name_of(column): weight for column, weight in pairs}
+        intercept = float(self.ridge_.intercept_)
+        return LinearForm(self.space_.numbers, weights, intercept, self.lowest_, self.highest_)
 
 
 class BoostedTreesRegressor(IssueRegressor):
@@ -139,23 +112,61 @@ class BoostedTreesRegressor(IssueRegressor):
         self.trees = trees
         self.learning_rate = learning_rate
 
-    def fit_deviations(self, issues: Issues, deviations: Floats) -> BoostedTreesRegressor:
-        self.names_ = issues[0].names
+    def fit_deviations(self, design: Design, deviations: Floats) -> BoostedTreesRegressor:
+        return self.fit_numbers(design.names, design.numbers, deviations, design.weights)
+
+    def fit_numbers(
+        self, names: tuple[str, ...], numbers: Floats, deviations: Floats, weights: Floats
+    ) -> BoostedTreesRegressor:
+        """Learn from a matrix of shape (rows, names)."""
+        self.names_ = names
         self.booster_ = xgboost.XGBRegressor(
             objective="reg:absoluteerror", n_estimators=self.trees, max_depth=self.depth,
             learning_rate=self.learning_rate, subsample=0.8, colsample_bytree=0.4, min_child_weight=20,
             tree_method="hist", base_score=0.0, random_state=SEED, n_jobs=1,
         )  # fmt: skip
-        self.booster_.fit(_numbers(issues, self.names_), deviations, sample_weight=_weights(issues))
+        self.booster_.fit(numbers, deviations, sample_weight=weights)
         return self
 
-    def deviations(self, issues: Issues) -> Floats:
-        return np.asarray(self.booster_.predict(_numbers(issues, self.names_)), dtype=float)
+    def deviations(self, design: Design) -> Floats:
+        return self.predict_numbers(design.numbers)
+
+    def predict_numbers(self, numbers: Floats) -> Floats:
+        return np.asarray(self.booster_.predict(numbers), dtype=float)
 
     def form(self) -> ForestForm:
         raw = json.loads(self.booster_.get_booster().save_raw("json"))
         trees = raw["learner"]["gradient_booster"]["model"]["trees"]
         return ForestForm(tuple(self.names_), tuple(_xgboost_tree(tree) for tree in trees), 0.0, single=True)
+
+
+class StackedTreesRegressor(IssueRegressor):
+    """XGBoost on the numbers and on what a linear model makes of the words.
+
+    The trees learn from words that the linear model had not seen: each of BLOCKS contiguous blocks is told what a model
+    taught on the others says (Wolpert, *Stacked generalization*, 1992).
+    """
+
+    def __init__(self, depth: int = 4, alpha: float = 3.0) -> None:
+        self.depth = depth
+        self.alpha = alpha
+
+    def fit_deviations(self, design: Design, deviations: Floats) -> StackedTreesRegressor:
+        rows, told, matrix = np.arange(len(design)), np.zeros(len(design)), design.matrix(design.space)
+        for block in np.array_split(rows, BLOCKS):
+            others = np.setdiff1d(rows, block)
+            part = LinearTextRegressor(self.alpha).fit_rows(design, others, deviations[others])
+            told[block] = part.predict_matrix(matrix[block])
+        self.text_ = LinearTextRegressor(self.alpha).fit_deviations(design, deviations)
+        numbers, names = np.column_stack([design.numbers, told]), (*design.names, TEXT)
+        self.trees_ = BoostedTreesRegressor(self.depth).fit_numbers(names, numbers, deviations, design.weights)
+        return self
+
+    def deviations(self, design: Design) -> Floats:
+        return self.trees_.predict_numbers(np.column_stack([design.numbers, self.text_.deviations(design)]))
+
+    def form(self) -> StackForm:
+        return StackForm(self.text_.form(), self.trees_.form())
 
 
 class HistogramTreesRegressor(IssueRegressor):
@@ -166,21 +177,20 @@ class HistogramTreesRegressor(IssueRegressor):
         self.trees = trees
         self.learning_rate = learning_rate
 
-    def fit_deviations(self, issues: Issues, deviations: Floats) -> HistogramTreesRegressor:
-        self.names_ = issues[0].names
+    def fit_deviations(self, design: Design, deviations: Floats) -> HistogramTreesRegressor:
+        self.names_ = design.names
         self.boosting_ = HistGradientBoostingRegressor(
             loss="absolute_error", max_leaf_nodes=self.leaves, max_iter=self.trees, learning_rate=self.learning_rate,
             min_samples_leaf=20, max_features=0.4, early_stopping=False, random_state=SEED,
         )  # fmt: skip
-        numbers = _numbers(issues, self.names_)
+        numbers = design.numbers.copy()
         numbers[:, np.isnan(numbers).all(axis=0)] = 0.0  # its binning fails on a column of which nothing is known
         with threadpool_limits(1, user_api="openmp"):  # threads that spin for each other cost more than they give
-            self.boosting_.fit(numbers, deviations, sample_weight=_weights(issues))
+            self.boosting_.fit(numbers, deviations, sample_weight=design.weights)
         return self
 
-    def deviations(self, issues: Issues) -> Floats:
-        found: Floats = self.boosting_.predict(_numbers(issues, self.names_))
-        return found
+    def deviations(self, design: Design) -> Floats:
+        return np.asarray(self.boosting_.predict(design.numbers))
 
     def form(self) -> ForestForm:
         # Its trees have no public form; the parity check of every training notices a change.
@@ -195,15 +205,15 @@ class LadderRegressor(IssueRegressor):
     def __init__(self, alpha: float = 10.0) -> None:
         self.alpha = alpha
 
-    def fit_deviations(self, issues: Issues, deviations: Floats) -> LadderRegressor:
-        rows = [number for number, issue in enumerate(issues) if issue.ladder]
-        places = np.array([place_on(issues[row].ladder, float(deviations[row])) for row in rows], dtype=float)
-        self.part_ = LinearTextRegressor(self.alpha).fit_deviations([issues[row] for row in rows], places)
+    def fit_deviations(self, design: Design, deviations: Floats) -> LadderRegressor:
+        rows = np.array([row for row, issue in enumerate(design.issues) if issue.ladder], dtype=np.int64)
+        places = [place_on(design.issues[row].ladder, float(deviations[row])) for row in rows]
+        self.part_ = LinearTextRegressor(self.alpha).fit_rows(design, rows, np.array(places, dtype=float))
         return self
 
-    def deviations(self, issues: Issues) -> Floats:
-        places = self.part_.deviations(issues)
-        return np.array([value_at(i.ladder, place) for i, place in zip(issues, places, strict=True)], dtype=float)
+    def deviations(self, design: Design) -> Floats:
+        pairs = zip(design.issues, self.part_.deviations(design), strict=True)
+        return np.array([value_at(issue.ladder, float(place)) for issue, place in pairs], dtype=float)
 
     def form(self) -> LadderForm:
         return LadderForm(self.part_.form())
@@ -216,14 +226,14 @@ class ShrinkageRegressor(IssueRegressor):
         self.rows = rows
         self.groups = groups
 
-    def fit_deviations(self, issues: Issues, deviations: Floats) -> ShrinkageRegressor:
-        levels = [d * i.spread + i.centre for i, d in zip(issues, deviations, strict=True)]
+    def fit_deviations(self, design: Design, deviations: Floats) -> ShrinkageRegressor:
+        levels = [d * i.spread + i.centre for i, d in zip(design.issues, deviations, strict=True)]
         self.centre_ = float(np.mean(levels))
         return self
 
-    def deviations(self, issues: Issues) -> Floats:
+    def deviations(self, design: Design) -> Floats:
         form = self.form()
-        return np.array([form.deviation(issue) for issue in issues], dtype=float)
+        return np.array([form.deviation(issue) for issue in design.issues], dtype=float)
 
     def form(self) -> ShrinkageForm:
         return ShrinkageForm(self.centre_, float(self.rows), tuple(self.groups))
@@ -235,48 +245,20 @@ class BlendRegressor(IssueRegressor):
     def __init__(self, parts: tuple[IssueRegressor, ...] = ()) -> None:
         self.parts = parts
 
-    def fit_deviations(self, issues: Issues, deviations: Floats) -> BlendRegressor:
+    def fit_deviations(self, design: Design, deviations: Floats) -> BlendRegressor:
         for part in self.parts:
-            part.fit_deviations(issues, deviations)
+            part.fit_deviations(design, deviations)
         return self
 
-    def deviations(self, issues: Issues) -> Floats:
-        found: Floats = np.mean([part.deviations(issues) for part in self.parts], axis=0)
-        return found
+    def deviations(self, design: Design) -> Floats:
+        return np.asarray(np.mean([part.deviations(design) for part in self.parts], axis=0))
 
     def form(self) -> MeanForm:
         return MeanForm(tuple(part.form() for part in self.parts))
 
 
-def learn_numbers(issues: Issues) -> NamedNumbers:
-    """Vocabularies, and mean and deviation of every number as far as it is known."""
-    names = issues[0].names
-    matrix = _numbers(issues, names)
-    scaling = {}
-    for name, column in zip(names, matrix.T, strict=True):
-        known = column[~np.isnan(column)]
-        if len(known):
-            deviation = float(known.std())
-            scaling[name] = (float(known.mean()), deviation if deviation > 1e-9 else 1.0)
-    return NamedNumbers(
-        TfidfDictionary.learn((issue.title for issue in issues), LEAST_DOCUMENTS, MOST_WORDS),
-        TfidfDictionary.learn((issue.description for issue in issues), LEAST_DOCUMENTS, MOST_WORDS),
-        scaling,
-    )
-
-
-def _numbers(issues: Issues, names: Sequence[str]) -> Floats:
-    """Shape (rows, names); all issues of a training have the same names."""
-    matrix = np.empty((len(issues), len(names)))
-    for row, issue in enumerate(issues):
-        matrix[row] = issue.numbers
-    return matrix
-
-
-def _weights(issues: Issues) -> Floats:
-    weights = np.array([issue.weight for issue in issues], dtype=float)
-    found: Floats = weights / weights.mean()
-    return found
+def _design(issues: Issues | Design) -> Design:
+    return issues if isinstance(issues, Design) else Design(issues)
 
 
 def _xgboost_tree(tree: Mapping[str, Any]) -> Tree:

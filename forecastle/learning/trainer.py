@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from forecastle.features.issues import IssueFeatures
+from forecastle.learning.design import Design
 from forecastle.learning.regressors import (
     BlendRegressor,
     BoostedTreesRegressor,
@@ -17,6 +18,7 @@ from forecastle.learning.regressors import (
     LadderRegressor,
     LinearTextRegressor,
     ShrinkageRegressor,
+    StackedTreesRegressor,
 )
 from forecastle.learning.table import table_of
 
@@ -26,6 +28,7 @@ _KINDS: Mapping[str, type[IssueRegressor]] = {
     "linear_text": LinearTextRegressor,
     "ordinal": LadderRegressor,
     "boosted_trees": BoostedTreesRegressor,
+    "stacked_trees": StackedTreesRegressor,
     "gradient_boosting": HistogramTreesRegressor,
     "shrinkage": ShrinkageRegressor,
 }
@@ -42,6 +45,9 @@ class IssueTrainer:
     def trusted_types(self) -> Sequence[str]:
         return TRUSTED_TYPES
 
+    def prepare(self, features: Sequence[IssueFeatures]) -> Design:
+        return Design(features)
+
     def make(self, candidate: str, settings: Settings) -> IssueRegressor:
         return _KINDS[candidate](**settings)
 
@@ -54,6 +60,7 @@ class IssueTrainer:
 
 TRUSTED_TYPES = (
     "forecastle.features.text.TfidfDictionary",
+    "forecastle.learning.design.Space",
     "forecastle.learning.forms.NamedNumbers",
     *(f"{kind.__module__}.{kind.__name__}" for kind in (*_KINDS.values(), BlendRegressor)),
     "xgboost.core.Booster",

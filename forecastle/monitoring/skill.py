@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,9 @@ Floats = NDArray[np.float64]
 
 SHRINKAGE_ROWS = 200
 """A cluster's own evidence counts as much as everybody's once it has this many rows."""
+
+FEW_ROWS = 50
+"""A cluster with this many rows counts half as much in a mean over clusters as one with very many."""
 
 PERFECT_REFERENCE = 1.0
 """Relative loss of a method that errs where the reference does not."""
@@ -41,8 +44,8 @@ def choose_methods(losses: Mapping[str, Floats], clusters: NDArray[np.str_], pri
     """Choose from losses on identical rows (each of shape: rows); the first method is the reference.
 
     A method's relative loss in a cluster is shrunk towards that over all clusters, and that towards `priors`
-    (relative loss expected before any evidence), by SHRINKAGE_ROWS rows each. Clusters count alike, not by rows, so
-    that one large project does not speak for all. A tie goes to the earlier method.
+    (relative loss expected before any evidence), by SHRINKAGE_ROWS rows each. Clusters count nearly alike,
+    not by rows, so that one large project does not speak for all. A tie goes to the earlier method.
     """
     methods = list(losses)
     relative = {
@@ -51,7 +54,7 @@ def choose_methods(losses: Mapping[str, Floats], clusters: NDArray[np.str_], pri
     }
     rows = len(clusters)
     general = {
-        method: _shrink(_mean([found[method] for _, found in relative.values()]), rows, priors[method])
+        method: _shrink(_mean([(count, found[method]) for count, found in relative.values()]), rows, priors[method])
         for method in methods
     }
     expected = {
@@ -70,11 +73,9 @@ def choose_methods(losses: Mapping[str, Floats], clusters: NDArray[np.str_], pri
 
 def macro_relative_loss(losses: Floats, reference: Floats, clusters: NDArray[np.str_]) -> float:
     """Loss over the reference's, minus 1; the mean over clusters. Losses have the shape: rows."""
-    found = [
-        _relative({"reference": reference, "method": losses}, clusters == cluster)["method"]
-        for cluster in sorted(set(clusters.tolist()))
-    ]
-    return _mean(found)
+    pair = {"reference": reference, "method": losses}
+    names = sorted(set(clusters.tolist()))
+    return _mean([(int(np.sum(clusters == name)), _relative(pair, clusters == name)["method"]) for name in names])
 
 
 def _relative(losses: Mapping[str, Floats], rows: NDArray[np.bool_]) -> dict[str, float]:
@@ -89,8 +90,10 @@ def _shrink(own: float, rows: int, towards: float) -> float:
     return (rows * own + SHRINKAGE_ROWS * towards) / (rows + SHRINKAGE_ROWS)
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
+def _mean(found: Sequence[tuple[int, float]]) -> float:
+    """The mean over clusters, each given with its rows; one with few rows counts less, as its figure is noise."""
+    weights = [count / (count + FEW_ROWS) for count, _ in found]
+    return sum(w * value for w, (_, value) in zip(weights, found, strict=True)) / sum(weights) if found else 0.0
 
 
 def _best(values: Mapping[str, float], methods: list[str]) -> str:

@@ -34,5 +34,10 @@ BASELINES = frozenset(_RULES)
 
 def baseline(name: str, features: Any, known: Known) -> float:
     """What a rule says; the rolling median where it has nothing to go by, NaN where nothing is known at all."""
-    value = _RULES[name](features, known)
+    value = own_baseline(name, features, known)
     return known.project.rolling_median if math.isnan(value) else value
+
+
+def own_baseline(name: str, features: Any, known: Known) -> float:
+    """What a rule says of itself; NaN where it has nothing to go by."""
+    return _RULES[name](features, known)

@@ -16,6 +16,9 @@ from pydantic import BaseModel
 from forecastle.monitoring.policies import GatePolicy, RetrainingPolicy
 from forecastle.records.outcomes import Known
 
+BASELINE_FIELDS = {"estimate": "estimate_hours"}
+"""The field of a request that a baseline rests on."""
+
 Family = Literal["delivery", "reliability"]
 Task = Literal["regression"]
 
@@ -76,12 +79,17 @@ class ModelType:
 
     def masked(self, view: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """The request as this view sees it: without the fields that have a view before it."""
-        before = {field for name, field in self.views.items() if field and not self._at_or_after(name, view)}
-        return {name: value for name, value in request.items() if name not in before} if before else request
+        masked = self._masked_fields(view)
+        return {name: value for name, value in request.items() if name not in masked} if masked else request
 
-    def _at_or_after(self, name: str, view: str) -> bool:
+    def _masked_fields(self, view: str) -> set[str]:
         names = list(self.views)
-        return names.index(name) >= names.index(view)
+        return {field for name in names[: names.index(view)] if (field := self.views[name])}
+
+    def baselines_of(self, view: str) -> dict[str, float]:
+        """The baselines that have something of their own to go by in this view."""
+        masked = self._masked_fields(view)
+        return {name: prior for name, prior in self.baselines.items() if BASELINE_FIELDS.get(name) not in masked}
 
     def request_type(self) -> type[BaseModel]:
         found: type[BaseModel] = resolve(self.request)
@@ -173,6 +181,10 @@ class Trainer(Protocol):
     @property
     def trusted_types(self) -> Sequence[str]:
         """Classes of ours that the file of an estimator holds."""
+        ...
+
+    def prepare(self, features: Sequence[Any]) -> Any:
+        """What estimators fit and predict: work that they share is done once."""
         ...
 
     def make(self, candidate: str, settings: Settings) -> Estimator:

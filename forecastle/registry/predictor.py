@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from forecastle.monitoring.conformal import Thresholds
 from forecastle.records.outcomes import Known
-from forecastle.registry.baselines import BASELINES, baseline
+from forecastle.registry.baselines import BASELINES, baseline, own_baseline
 from forecastle.registry.bundle import Bundle, View
 from forecastle.registry.declaration import ModelType, Scorer, Settled, resolve
 from forecastle.registry.examples import sees
@@ -87,8 +87,9 @@ class Predictor:
         return next(iter(self.model_type.baselines))
 
     def _rule_for(self, view: View | None, cluster: str, features: Any, known: Known) -> str:
-        if view is None:
-            return self._reference
+        if view is None:  # the baseline that is taken to be best and has something to go by
+            ranked = sorted(self.model_type.baselines, key=self.model_type.baselines.__getitem__)
+            return next((name for name in ranked if not math.isnan(own_baseline(name, features, known))), ranked[0])
         rule = view.skill.method_for(cluster)
         says_nothing = rule in BASELINES and math.isnan(baseline(rule, features, known))
         return view.candidate if says_nothing else rule

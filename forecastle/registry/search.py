@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,16 +41,21 @@ def search(
     are given (each of shape: rows). A candidate with one choice of settings needs no trial.
     """
     trials = []
+    prepared, targets = _prepared(trainer, known)
     for candidate, choices in trainer.candidates.items():
         for settings in choices[: max(1, most_trials)] if len(choices) > 1 else ():
-            losses, reference = losses_of(candidate, fitted(trainer, candidate, settings, known))
+            losses, reference = losses_of(candidate, _fitted(trainer, candidate, settings, prepared, targets))
             loss = macro_relative_loss(losses, reference, np.array(clusters, dtype=str))
             trials.append(Trial(candidate, settings, loss))
     return {name: _best(name, choices, trials) for name, choices in trainer.candidates.items()}, trials
 
 
-def fitted(trainer: Trainer, candidate: str, settings: Settings, known: Examples) -> Estimator:
-    found: Estimator = trainer.make(candidate, settings).fit([e.features for e in known], [e.target for e in known])
+def _prepared(trainer: Trainer, known: Examples) -> tuple[Any, list[float]]:
+    return trainer.prepare([example.features for example in known]), [example.target for example in known]
+
+
+def _fitted(trainer: Trainer, candidate: str, settings: Settings, prepared: Any, targets: list[float]) -> Estimator:
+    found: Estimator = trainer.make(candidate, settings).fit(prepared, targets)
     return found
 
 
@@ -60,5 +66,6 @@ def _best(candidate: str, choices: Sequence[Settings], trials: Sequence[Trial]) 
 
 def fit_all(trainer: Trainer, chosen: Mapping[str, Settings], known: Examples) -> dict[str, Estimator]:
     """Every candidate fitted with its settings, and the blends of them."""
-    found = {candidate: fitted(trainer, candidate, settings, known) for candidate, settings in chosen.items()}
+    prepared, targets = _prepared(trainer, known)
+    found = {name: _fitted(trainer, name, settings, prepared, targets) for name, settings in chosen.items()}
     return found | {name: trainer.blend([found[part] for part in parts]) for name, parts in trainer.blends.items()}

@@ -35,7 +35,7 @@ HELD_BACK_SHARE = 0.15
 FOLD_STARTS = (0.4, 0.55, 0.7, 0.85)  # shares of the rows before the held-back block
 FEWEST_KNOWN = 20  # rows whose cluster knew fewer outcomes say little about which method has skill there
 SERVED = "served"
-UNPROVEN = 0.03  # a candidate is taken to be this much worse than the reference until rows show its skill
+UNPROVEN = 0.03  # a candidate is taken to be this much worse than the best baseline until rows show its skill
 PARITY_TOLERANCE = 1e-5  # relative; both forms add the same numbers in another order, trees in single precision
 
 
@@ -156,7 +156,7 @@ class _Parts:
 
     def settle_all(self, rows: Sequence[Example], estimators: Mapping[str, Estimator]) -> dict[str, list[Settled]]:
         """What every baseline, and every estimator, would have answered to each row."""
-        features = [row.features for row in rows]
+        features = self.trainer.prepare([row.features for row in rows])
         predicted = {name: estimator.predict(features) for name, estimator in estimators.items()}
         settled: dict[str, list[Settled]] = {name: [] for name in (*self.model_type.baselines, *predicted)}
         for number, row in enumerate(rows):
@@ -207,6 +207,7 @@ def _fit_view(
 class _Walk:
     """Rows of all folds that knew enough, and what every method would have answered to each."""
 
+    view: str
     settings: Mapping[str, Settings]
     trials: Sequence[Trial] = ()
     rows: list[Example] = field(default_factory=list)
@@ -223,7 +224,8 @@ class _Walk:
 
     def skill(self, parts: _Parts, *candidates: str) -> SkillTable:
         """Who answers where, among the baselines and these candidates."""
-        priors = {**parts.model_type.baselines, **dict.fromkeys(candidates, UNPROVEN)}
+        baselines = parts.model_type.baselines_of(self.view)
+        priors = {**baselines, **dict.fromkeys(candidates, min(baselines.values()) + UNPROVEN)}
         clusters = np.array([row.cluster for row in self.rows], dtype=str)
         losses, none = self.losses, np.array([], dtype=float)
         return choose_methods({method: losses.get(method, none) for method in priors}, clusters, priors)
@@ -247,25 +249,25 @@ class _Walk:
 
 def _walk(parts: _Parts, view: str, earlier: Examples, on_progress: Progress, budget: Budget) -> _Walk:
     """Walk forward through the earlier rows: the first fold chooses settings, the others methods."""
-    walk = _Walk({name: choices[0] for name, choices in parts.trainer.candidates.items()})
+    walk = _Walk(view, {name: choices[0] for name, choices in parts.trainer.candidates.items()})
     for number, (known, asked) in enumerate(_folds(parts.model_type, earlier)):
         rows = [example for example in asked if example.known.project.count >= FEWEST_KNOWN]
         on_progress(f"{view}: walking forward, {len(known):,} rows learned, {len(asked):,} asked")
         if number == 0 and budget.trials > 1 and rows:
-            walk = _searched(parts, known, rows, budget)
+            walk = _searched(parts, view, known, rows, budget)
         elif rows:
             walk.add(parts, rows, fit_all(parts.trainer, walk.settings, known))
     return walk
 
 
-def _searched(parts: _Parts, known: Examples, asked: Sequence[Example], budget: Budget) -> _Walk:
+def _searched(parts: _Parts, view: str, known: Examples, asked: Sequence[Example], budget: Budget) -> _Walk:
     reference = next(iter(parts.model_type.baselines))
 
     def losses_of(candidate: str, estimator: Estimator) -> tuple[Floats, Floats]:
         settled = parts.settle_all(asked, {candidate: estimator})
         return _errors(asked, settled[candidate]), _errors(asked, settled[reference])
 
-    return _Walk(*search(parts.trainer, known, [row.cluster for row in asked], losses_of, budget.trials))
+    return _Walk(view, *search(parts.trainer, known, [row.cluster for row in asked], losses_of, budget.trials))
 
 
 def _folds(model_type: ModelType, earlier: Examples) -> Iterator[tuple[Examples, Examples]]:

@@ -88,7 +88,8 @@ class EffortScorer:
         return load_form(form)
 
     def settle(self, method: str, estimate: float, issue: IssueFeatures, known: Known) -> Hours:
-        return settle_hours(estimate, issue.estimate, reach_of(issue.estimate, issue.levels, known))
+        reach = reach_of(issue.estimate, issue.levels, known)
+        return settle_hours(estimate, issue.estimate, known.project.recent, reach)
 
 
 def reach_of(estimate: float, levels: LogLevels, known: Known) -> float:

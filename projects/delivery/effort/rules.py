@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from forecastle.features.levels import LogScale
@@ -43,9 +44,23 @@ class Hours:
 MOST_REACH = 12.0  # e^12 is a hundred thousand times too much, which is as good as no bound
 
 
-def settle_hours(estimate: float, human: float, reach: float) -> Hours:
-    """The hours to answer: what was estimated, or what a person said where that is nearly the same."""
+def settle_hours(estimate: float, human: float, recent: Sequence[float], reach: float) -> Hours:
+    """The hours to answer: what was estimated, or an amount that is nearly the same and that people do log.
+
+    That is what a person said of the issue, else the nearest amount that is customary in the project.
+    """
     value = math.exp(HOURS.cold_centre) if math.isnan(estimate) else max(estimate, HOURS.floor)
-    if human == human and abs(math.log(value) - HOURS.log(human)) < NEAR:
-        value = human
-    return Hours(value, reach)
+    amounts = [human] if human == human else customary(recent)
+    nearest = min(amounts, key=lambda amount: abs(math.log(value / amount)), default=value)
+    return Hours(nearest if abs(math.log(value / nearest)) < NEAR else value, reach)
+
+
+def customary(recent: Sequence[float]) -> list[float]:
+    """The amounts that at least CUSTOMARY_SHARE of the recent outcomes have."""
+    counts = Counter(round(value, 2) for value in recent)
+    return [
+        value for value, count in counts.items() if count >= CUSTOMARY_SHARE * len(recent) and count > 1 and value > 0
+    ]
+
+
+CUSTOMARY_SHARE = 0.01
