@@ -52,7 +52,9 @@ class IssueRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
     def fit(self, issues: Issues | Design, targets: Sequence[float]) -> IssueRegressor:
         design = _design(issues)
         pairs = zip(design.issues, targets, strict=True)
-        return self.fit_deviations(design, np.array([i.to_deviation(t) for i, t in pairs], dtype=float))
+        deviations = np.array([issue.to_deviation(target) for issue, target in pairs], dtype=float)
+        with threadpool_limits(1):  # threads that wait for each other cost more than they give at this size
+            return self.fit_deviations(design, deviations)
 
     def predict(self, issues: Issues | Design | pd.DataFrame) -> Floats:
         """Values in the target's unit, shape (rows,)."""
@@ -172,7 +174,7 @@ class StackedTreesRegressor(IssueRegressor):
 class HistogramTreesRegressor(IssueRegressor):
     """scikit-learn's gradient boosting on histograms of the numbers, for the least absolute deviation."""
 
-    def __init__(self, leaves: int = 15, trees: int = 120, learning_rate: float = 0.08) -> None:
+    def __init__(self, leaves: int = 15, trees: int = 80, learning_rate: float = 0.1) -> None:
         self.leaves = leaves
         self.trees = trees
         self.learning_rate = learning_rate
@@ -185,8 +187,7 @@ class HistogramTreesRegressor(IssueRegressor):
         )  # fmt: skip
         numbers = design.numbers.copy()
         numbers[:, np.isnan(numbers).all(axis=0)] = 0.0  # its binning fails on a column of which nothing is known
-        with threadpool_limits(1, user_api="openmp"):  # threads that spin for each other cost more than they give
-            self.boosting_.fit(numbers, deviations, sample_weight=design.weights)
+        self.boosting_.fit(numbers, deviations, sample_weight=design.weights)
         return self
 
     def deviations(self, design: Design) -> Floats:
