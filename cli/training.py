@@ -6,8 +6,8 @@ import json
 import math
 import secrets
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from cli.data import Reading, reading_options
 from cli.rooms import MLFLOW, POSTGRESQL, S3, opened, say, serving
 from cli.tables import table
 from forecastle.access.principals import Permission
+from forecastle.errors import InputError
 from forecastle.registry.evaluation import ClusterResult, Evaluation
 from forecastle.settings import Settings
 from forecastle.sources.importing import IssueImport, OnError, run_import
@@ -55,10 +56,16 @@ def run_training(settings: Settings, model_type: str, project: str) -> str:
 @click.argument("model_type")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @reading_options
+@click.option("--without", multiple=True, metavar="FIELD", help="A field that no request has, e.g. estimate_hours.")
 @click.option("--on-error", type=click.Choice(["reject", "skip"]), default="reject", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def evaluate_model_type(
-    model_type: str, paths: tuple[Path, ...], reading: Reading, on_error: OnError, as_json: bool
+    model_type: str,
+    paths: tuple[Path, ...],
+    reading: Reading,
+    without: tuple[str, ...],
+    on_error: OnError,
+    as_json: bool,
 ) -> None:
     """Walk MODEL_TYPE through the files in order of time, as the product would have answered.
 
@@ -73,7 +80,7 @@ def evaluate_model_type(
         on_error=on_error,
         dates=reading.dates,
     )
-    found = evaluate_files(model_type, asked)
+    found = evaluate_files(model_type, asked, without)
     click.echo(json.dumps(as_document(found), indent=2) if as_json else as_text(found))
 
 
@@ -92,12 +99,15 @@ class EvaluatedFiles:
     skipped: int
 
 
-def evaluate_files(model_type: str, asked: IssueImport) -> EvaluatedFiles:
-    """Import into a database of its own, walk, and drop the database."""
+def evaluate_files(model_type: str, asked: IssueImport, without: Sequence[str] = ()) -> EvaluatedFiles:
+    """Import into a database of its own, walk, and drop the database; no request has the fields `without`."""
     from forecastle.registry.dataset import read_rows
     from forecastle.registry.evaluation import evaluate
 
     declared = projects.get_model_type(model_type)
+    if unknown := set(without) - set(declared.request_type().model_fields):
+        fields = ", ".join(declared.request_type().model_fields)
+        raise InputError(f"no request has {', '.join(sorted(unknown))}; its fields are: {fields}")
     name = f"forecastle_evaluate_{secrets.token_hex(6)}"
     with serving((POSTGRESQL,)) as settings, temporary_database(settings.require_database_url(), name) as url:
         with Database(url) as database:
@@ -108,9 +118,14 @@ def evaluate_files(model_type: str, asked: IssueImport) -> EvaluatedFiles:
             with database.transaction() as connection:
                 keys = {str(project.id): project.key for project in list_projects(connection)}
             read = read_rows(database, declared)
-        with click.progressbar(length=len(read.rows), label="walking", file=sys.stderr) as bar:
-            found = evaluate(declared, read.rows, lambda done, total: bar.update(done - bar.pos))
+        rows = [replace(row, request=_left(row.request, without)) for row in read.rows]
+        with click.progressbar(length=len(rows), label="walking", file=sys.stderr) as bar:
+            found = evaluate(declared, rows, lambda done, total: bar.update(done - bar.pos))
     return EvaluatedFiles(found, keys, declared.coverage_target, read.time_basis, read.unknown_when, imported.skipped)
+
+
+def _left(request: Mapping[str, Any], without: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in request.items() if name not in without}
 
 
 def as_document(files: EvaluatedFiles) -> dict[str, Any]:
@@ -124,11 +139,13 @@ def as_document(files: EvaluatedFiles) -> dict[str, Any]:
         "skipped": files.skipped,
         "left_out_unknown_when": files.left_out_unknown_when,
         "without_baseline": found.without_baseline,
+        "overall": None if found.overall is None else _without_nan(asdict(found.overall)),
         "macro": _without_nan(_macro(found)),
         "projects": [
             _without_nan({"project": files.keys[one.cluster], **asdict(one), "clearly_worse": one.clearly_worse})
             for one in found.clusters
         ],
+        "reliability": [asdict(one) for one in found.reliability],
     }
 
 
@@ -153,30 +170,11 @@ def _without_nan(value: Any) -> Any:
 
 
 def as_text(files: EvaluatedFiles) -> str:
-    """The evaluation as a Markdown table, and what it rests on."""
-    found, keys = files.evaluation, files.keys
-    if not found.clusters:
+    """The evaluation as Markdown tables, and what it rests on."""
+    found = files.evaluation
+    if found.overall is None:
         return "no project has more than 50 rows: nothing was scored"
-    names = list(found.clusters[0].baselines)
-    head = [
-        "project",
-        "rows",
-        "served",
-        *names,
-        "against best (95 %)",
-        "p worse",
-        "coverage (95 %)",
-        "width",
-        "rank",
-        "served by",
-    ]
-    rows = [_line(result, keys[result.cluster], names) for result in found.clusters]
-    macro = _macro(found)
-    scored = f"{sum(result.rows for result in found.clusters):,}"
-    means = [f"{macro[name]:.3f}" for name in ("served", *names)]
-    rank = f"{macro['rank_correlation']:.3f}"
-    rows.append(["macro", scored, *means, "", "", f"{macro['coverage']:.3f}", "", rank, ""])
-    worse = [keys[result.cluster] for result in found.clusters if result.clearly_worse]
+    worse = [files.keys[result.cluster] for result in found.clusters if result.clearly_worse]
     verdict = f"clearly worse than the best baseline: {', '.join(worse) or 'nowhere'} (one-sided 95 %, Holm-corrected)"
     basis = "moments" if files.time_basis == "date" else "relative positions, as some rows have no dates"
     left_out = (
@@ -184,22 +182,75 @@ def as_text(files: EvaluatedFiles) -> str:
         f"{found.without_baseline} rows asked before anything was known of their project"
     )
     return "\n".join(
-        [*table(head, rows), "", f"{found.model_type}, {found.refits} refits; {verdict};", f"time: {basis}; {left_out}"]
+        [
+            *_losses(files),
+            "",
+            *_promises(files),
+            "",
+            *_reliability(found),
+            "",
+            f"{found.model_type}, {found.refits} refits; {verdict};",
+            f"time: {basis}; {left_out}",
+        ]
     )
 
 
-def _line(result: ClusterResult, key: str, names: list[str]) -> list[str]:
-    against, cover = result.against_best, result.coverage
-    served_by = ", ".join(f"{method} {share:.0%}" for method, share in result.served_by.items())
-    return [
-        key,
-        f"{result.rows:,}",
-        f"{result.served:.3f}",
-        *(f"{result.baselines[name]:.3f}" for name in names),
-        f"{against.difference:+.1%} [{against.low:+.1%}, {against.high:+.1%}]",
-        f"{result.p_worse:.3f}",
-        f"{cover.share:.3f} [{cover.low:.3f}, {cover.high:.3f}]",
-        f"{cover.mean_width:.2f}",
-        f"{result.rank_correlation:.3f}",
-        served_by,
+def _losses(files: EvaluatedFiles) -> list[str]:
+    """Mean absolute errors of what was served and of every baseline on the same rows."""
+    found = files.evaluation
+    assert found.overall is not None
+    names = list(found.overall.baselines)
+    rows = [
+        [
+            "all" if result is found.overall else files.keys[result.cluster],
+            f"{result.rows:,}",
+            f"{result.served:.3f}",
+            *(f"{result.baselines[name]:.3f}" for name in names),
+            f"{result.against_best.difference:+.1%} [{result.against_best.low:+.1%}, {result.against_best.high:+.1%}]",
+            f"{result.p_worse:.3f}",
+        ]
+        for result in (*found.clusters, found.overall)
     ]
+    macro = _macro(found)
+    rows.insert(-1, ["macro", "", *(f"{macro[name]:.3f}" for name in ("served", *names)), "", ""])
+    return table(["project", "rows", "served", *names, "against best (95 %)", "p worse"], rows)
+
+
+def _promises(files: EvaluatedFiles) -> list[str]:
+    """What was promised and what came true: factor of two, coverage, confidence; and who answered."""
+    found = files.evaluation
+    assert found.overall is not None
+    rows = [
+        [
+            "all" if result is found.overall else files.keys[result.cluster],
+            f"{result.within_2:.3f}",
+            f"{result.baselines_within_2[result.best_baseline]:.3f} ({result.best_baseline})",
+            f"{result.coverage.share:.3f} [{result.coverage.low:.3f}, {result.coverage.high:.3f}]",
+            f"{result.coverage.mean_width:.2f}",
+            f"{result.confidence:.3f}",
+            f"{result.hits:.3f}",
+            f"{result.rank_correlation:.3f}",
+            ", ".join(f"{method} {share:.0%}" for method, share in result.served_by.items()),
+        ]
+        for result in (*found.clusters, found.overall)
+    ]
+    macro = _macro(found)
+    rows.insert(-1, ["macro", "", "", f"{macro['coverage']:.3f}", "", "", "", f"{macro['rank_correlation']:.3f}", ""])
+    head = [
+        "project",
+        "within 2×",
+        "best baseline's",
+        "coverage (95 %)",
+        "width",
+        "confidence",
+        "hits",
+        "rank",
+        "served by",
+    ]
+    return table(head, rows)
+
+
+def _reliability(found: Evaluation) -> list[str]:
+    """How sure the answers were, and how often they were right."""
+    rows = [[f"{one.confidence:.3f}", f"{one.hits:.3f}", f"{one.rows:,}"] for one in found.reliability]
+    return table(["confidence", "hits", "rows"], rows)

@@ -13,8 +13,8 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
-# What baselines say are numbers that models learn from.
-ALWAYS = ("forecastle.records.outcomes", "forecastle.registry.baselines")
+# What baselines say and how a form reads its numbers is feature code as well.
+ALWAYS = ("forecastle.records.outcomes", "forecastle.registry.baselines", "forecastle.learning.forms")
 
 
 @cache

@@ -12,6 +12,7 @@ from forecastle.features.levels import LogLevels, LogScale
 from forecastle.features.text import Words
 from forecastle.records.outcomes import Outcomes
 
+
 @dataclass(frozen=True, slots=True)
 class IssueFeatures:
     """Numbers and words of one issue. Levels are natural logarithms of the target's unit.

@@ -32,8 +32,8 @@ class LogScale:
 class LogLevels:
     """Natural logarithms of a project's level; every field but `spread` and `centre` is relative to `centre`.
 
-    `centre` is the mean of the last ROLLING outcomes, `spread` the standard deviation of the recent ones, `ladder` their
-    RUNGS deciles, empty below 2 · RUNGS of them.
+    `centre` is the mean of the last ROLLING outcomes, `spread` the standard deviation of the recent ones, `ladder`
+    their RUNGS deciles, empty below 2 · RUNGS of them.
     """
 
     centre: float

@@ -57,10 +57,10 @@ def _load(content: Mapping[str, Any]) -> Form:
 
 @dataclass(frozen=True)
 class NamedNumbers:
-    """Turns an issue into named numbers: standardised ones, words, labels, and the latter two once more for its project.
+    """Turns an issue into named numbers: standardised ones, words and labels, and the latter two once more.
 
-    The second set lets a project give a word a meaning of its own. Training and answering both read this. A number
-    that is not known counts as its mean.
+    The second set, its project's own, lets a project give a word a meaning of its own. Training and answering both read
+    this. A number that is not known counts as its mean.
     """
 
     title: TfidfDictionary
@@ -273,4 +273,3 @@ class ShrinkageForm:
 
 
 _KINDS: dict[str, Any] = {form.kind: form for form in (LinearForm, ForestForm, MeanForm, LadderForm, ShrinkageForm)}
-

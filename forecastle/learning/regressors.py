@@ -24,8 +24,8 @@ from threadpoolctl import threadpool_limits
 from forecastle.features.issues import IssueFeatures
 from forecastle.features.text import TfidfDictionary
 from forecastle.learning.forms import (
-    Form,
     ForestForm,
+    Form,
     LadderForm,
     LinearForm,
     MeanForm,
@@ -184,8 +184,8 @@ class HistogramTreesRegressor(IssueRegressor):
 
     def form(self) -> ForestForm:
         # Its trees have no public form; the parity check of every training notices a change.
-        trees = [_histogram_tree(rows[0].nodes) for rows in self.boosting_._predictors]  # noqa: SLF001
-        intercept = float(np.ravel(self.boosting_._baseline_prediction)[0])  # noqa: SLF001
+        trees = [_histogram_tree(rows[0].nodes) for rows in self.boosting_._predictors]
+        intercept = float(np.ravel(self.boosting_._baseline_prediction)[0])
         return ForestForm(tuple(self.names_), tuple(trees), intercept, single=False)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -41,17 +42,17 @@ def issues_of(table: pd.DataFrame) -> list[IssueFeatures]:
     return [_issue(row, names) for row in table.to_dict("records")]
 
 
-def _issue(row: dict[str, object], names: tuple[str, ...]) -> IssueFeatures:
-    ladder = tuple(float(value) for value in row["level.ladder"])  # type: ignore[attr-defined]
+def _issue(row: Mapping[Hashable, Any], names: tuple[str, ...]) -> IssueFeatures:
+    ladder = tuple(float(value) for value in row["level.ladder"])
     return IssueFeatures(
-        **{name: row[name] for name in _PLAIN},  # type: ignore[arg-type]
+        **{name: row[name] for name in _PLAIN},
         names=names,
-        numbers=array("d", (float(row[f"{_NUMBER}{name}"]) for name in names)),  # type: ignore[arg-type]
+        numbers=array("d", (float(row[f"{_NUMBER}{name}"]) for name in names)),
         title=_words(row["title"]),
         description=_words(row["description"]),
         labels=tuple(label for label in str(row["labels"]).split("\n") if label),
-        levels=LogLevels(**{name: row[f"level.{name}"] for name in _LEVELS}, ladder=ladder),  # type: ignore[arg-type]
-        scale=LogScale(**{name: row[f"scale.{name}"] for name in _SCALE}),  # type: ignore[arg-type]
+        levels=LogLevels(**{name: row[f"level.{name}"] for name in _LEVELS}, ladder=ladder),
+        scale=LogScale(**{name: row[f"scale.{name}"] for name in _SCALE}),
     )
 
 

@@ -8,7 +8,7 @@ import json
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from forecastle.registry.examples import Edit, Row
 from forecastle.store import issues as issue_store
 from forecastle.store.database import Database
 from forecastle.store.datasets import DatasetVersion, add_version
+from forecastle.store.issues import Latest
 from forecastle.store.objects import Objects
 
 
@@ -38,6 +39,8 @@ class TrainingRows:
     time_basis: str
     rows: tuple[Row, ...]
     unknown_when: int = 0
+    left_out_older: int = 0
+    """Outcomes that were not read because there are enough later ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,19 @@ class _Outcome:
     known_at: datetime | None
 
 
-def read_rows(database: Database, model_type: ModelType, project: UUID | None = None) -> TrainingRows:
-    """Every row with a known outcome in the store, of one project where given; clusters are project ids."""
+MOST_ROWS = 100_000
+"""The latest rows teach: older ones would cost memory, and tell little of today."""
+
+
+def read_rows(
+    database: Database, model_type: ModelType, project: UUID | None = None, most_rows: int = MOST_ROWS
+) -> TrainingRows:
+    """The latest rows with a known outcome in the store, of one project where given; clusters are project ids."""
     with database.transaction() as connection:
-        return rows_of_issues(model_type, issue_store.read_issues(connection, project))
+        older = max(0, issue_store.count_outcomes(connection, model_type.target, project) - most_rows)
+        latest = Latest(model_type.target, most_rows) if older else None
+        found = rows_of_issues(model_type, issue_store.read_issues(connection, project, latest))
+    return replace(found, left_out_older=older)
 
 
 def rows_of_issues(model_type: ModelType, issues: Iterable[IssueRecord]) -> TrainingRows:

@@ -79,7 +79,7 @@ class ModelType:
     """Model types whose answers it combines."""
 
     def group_keys(self, request: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-        """What an issue must share with this request to be in each group; groups it says nothing of are absent."""
+        """What an issue must share with this request to be in each group that the request says something of."""
         keys = {name: tuple(request.get(field) for field in fields) for name, fields in self.groups.items()}
         return {name: key for name, key in keys.items() if all(value not in (None, "") for value in key)}
 
@@ -134,7 +134,7 @@ class Settled(Protocol):
     def confidence(self, share_within: Callable[[float], float]) -> float:
         """The probability of what the model type calls a hit.
 
-        `share_within` is the share of earlier rows up to a score.
+        `share_within` is the share of earlier rows that had at most a score.
         """
         ...
 

@@ -30,10 +30,13 @@ from forecastle.registry.training import fit
 
 Floats = NDArray[np.float64]
 
+ALL = "all"
+BINS = 10
+
 FIRST_ROWS = 50
 """The first rows of each cluster are answered but not scored."""
 
-REFITS = (0.01, 0.025, *(step / 20 for step in range(1, 20)))
+REFITS = (0.01, 0.025, 0.05, *(step / 10 for step in range(1, 10)))
 """Shares of all rows after which a new version is trained."""
 
 
@@ -76,13 +79,19 @@ class ScoredRow:
 class ClusterResult:
     """Mean absolute error of what was served and of each baseline on the same rows, beside the best of them.
 
-    `p_worse` is corrected for the number of clusters (Holm); `served_by` holds the share of rows by method.
+    `p_worse` is corrected for the number of clusters (Holm); `served_by` holds the share of rows by method. `hits` is
+    the share of rows where that came true which `confidence`, here its mean, is the probability of.
     """
 
     cluster: str
     rows: int
     served: float
     baselines: Mapping[str, float]
+    within_2: float
+    """The share of rows that were answered within a factor of two of the truth."""
+    baselines_within_2: Mapping[str, float]
+    hits: float
+    confidence: float
     best_baseline: str
     against_best: Comparison
     p_worse: float
@@ -96,13 +105,25 @@ class ClusterResult:
 
 
 @dataclass(frozen=True)
+class Bin:
+    """Rows of similar confidence: how sure the answers were, and how often they were right."""
+
+    rows: int
+    confidence: float
+    hits: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """`without_baseline` rows were answered and are not scored: nothing was known of their cluster yet."""
 
     model_type: str
     refits: int
     without_baseline: int
+    overall: ClusterResult | None
+    """All rows together, None where none was scored."""
     clusters: tuple[ClusterResult, ...]
+    reliability: tuple[Bin, ...]
 
     def macro(self, of: Callable[[ClusterResult], float]) -> float:
         """The mean over clusters."""
@@ -116,7 +137,7 @@ def evaluate(
 ) -> Evaluation:
     """Walk through `rows`; every row after a cluster's first FIRST_ROWS is scored."""
     extracted = extract_all(model_type, rows)
-    examples = next(reversed(extracted.views.values()))  # the last view sees every row
+    examples = extracted.views[list(extracted.views)[-1]]  # the last view sees every row
     history = WalkedHistory(model_type, histories_of(model_type, rows))
     predictor = Predictor.of(model_type, None)
     refits = unknown = 0
@@ -137,7 +158,10 @@ def evaluate(
                 answered.append(scored)
         on_progress(sum(seen.values()), len(rows))
     comparable = [row for row in answered if row.known]
-    return Evaluation(model_type.name, refits, unknown, tuple(_results(comparable, list(model_type.baselines))))
+    names = list(model_type.baselines)
+    overall = _result(ALL, comparable, names) if comparable else None
+    clusters = tuple(_results(comparable, names))
+    return Evaluation(model_type.name, refits, unknown, overall, clusters, _reliability(comparable))
 
 
 def _answer(model_type: ModelType, predictor: Predictor, history: WalkedHistory, row: Row) -> ScoredRow:
@@ -184,6 +208,12 @@ def _result(cluster: str, rows: Sequence[ScoredRow], baselines: Sequence[str]) -
         rows=len(rows),
         served=float(np.mean(np.abs(served - truths))),
         baselines={name: float(loss.mean()) for name, loss in losses.items()},
+        within_2=_within_2(served, truths),
+        baselines_within_2={
+            name: _within_2(np.array([row.baselines[name] for row in rows]), truths) for name in baselines
+        },
+        hits=float(np.mean([row.hit for row in rows])),
+        confidence=_mean([row.confidence for row in rows if _is_sure(row)]),
         best_baseline=best,
         against_best=against_best,
         p_worse=against_best.p_worse,
@@ -202,3 +232,26 @@ def _rank_correlation(served: Floats, truths: Floats) -> float:
     if len(served) < 3 or np.ptp(served) == 0 or np.ptp(truths) == 0:
         return math.nan
     return float(spearmanr(served, truths).statistic)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+def _is_sure(row: ScoredRow) -> bool:
+    """Whether an answer says how sure it is: the first ones of a walk come before anything was measured."""
+    return not math.isnan(row.confidence)
+
+
+def _within_2(answers: Floats, truths: Floats) -> float:
+    return float(np.mean((answers <= 2 * truths) & (truths <= 2 * answers)))
+
+
+def _reliability(answered: Sequence[ScoredRow]) -> tuple[Bin, ...]:
+    """Rows by confidence in BINS bins of equally many rows."""
+    sure = sorted((row for row in answered if _is_sure(row)), key=lambda row: row.confidence)
+    return tuple(
+        Bin(len(rows), sum(row.confidence for row in rows) / len(rows), sum(row.hit for row in rows) / len(rows))
+        for number in range(BINS)
+        if (rows := sure[number * len(sure) // BINS : (number + 1) * len(sure) // BINS])
+    )

@@ -52,8 +52,8 @@ class Predictor:
 
     def view_for(self, request: Mapping[str, Any]) -> str:
         """The first view that sees the request and was trained; what the request has beyond it is not looked at."""
-        trained = self.model_type.views if self.bundle is None else self.bundle.views
-        return next((view for view in trained if sees(self.model_type, view, request)), next(reversed(trained)))
+        trained = list(self.model_type.views if self.bundle is None else self.bundle.views)
+        return next((view for view in trained if sees(self.model_type, view, request)), trained[-1])
 
     def predict(self, cluster: str, request: Mapping[str, Any], known: Known) -> Prediction:
         view = self.view_for(request)

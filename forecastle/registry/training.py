@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecastle.errors import NotEnoughDataError, TrainingError
-from forecastle.monitoring.conformal import Thresholds, calibrate
+from forecastle.monitoring.conformal import calibrate
 from forecastle.monitoring.coverage import Coverage, coverage
 from forecastle.monitoring.skill import SkillTable, choose_methods
 from forecastle.registry.baselines import baseline
 from forecastle.registry.bundle import Bundle, Manifest, View, digest_of_features, load_bundle
-from forecastle.registry.declaration import Estimator, FastForm, ModelType, Scorer, Settled, Settings, Trainer, resolve
+from forecastle.registry.declaration import Estimator, FastForm, ModelType, Scorer, Settings, Settled, Trainer, resolve
 from forecastle.registry.examples import Example, Examples, Extracted
 from forecastle.registry.predictor import Prediction, Predictor
 from forecastle.registry.search import TRIALS, Trial, fit_all, search
@@ -177,7 +177,9 @@ def _fit_view(
     earlier, held_back = examples.known_by(cut), examples.asked_between(cut, math.inf)
     if len(earlier) < FEWEST_KNOWN:
         raise NotEnoughDataError(f"{model_type.name}, known before the held-back rows", len(earlier), FEWEST_KNOWN)
-    rows = [e for e in held_back if e.known.project.count]  # where nothing is known there is no baseline to compare with
+    rows = [
+        e for e in held_back if e.known.project.count
+    ]  # where nothing is known there is no baseline to compare with
     if not rows:
         raise NotEnoughDataError(f"{model_type.name}, held back with a known history", 0, 1)
     walk = _walk(parts, name, earlier, on_progress, budget)
@@ -291,9 +293,7 @@ def _check_parity(trainer: Trainer, estimator: Estimator, form: FastForm, held_b
             )
 
 
-def _scored(
-    parts: _Parts, bundle: Bundle, views: Mapping[str, FittedView], extracted: Extracted, cut: float
-) -> Fitted:
+def _scored(parts: _Parts, bundle: Bundle, views: Mapping[str, FittedView], extracted: Extracted, cut: float) -> Fitted:
     """Answer every held-back row as the façade would, and hold every method against it on the same rows."""
     predictor = Predictor.of(parts.model_type, bundle)
     places = {(view, e.cluster, e.key): n for view, found in views.items() for n, e in enumerate(found.held_back)}

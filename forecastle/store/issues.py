@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from uuid import UUID
 
-from forecastle.records.issues import IssueChange, IssueRecord
+from psycopg import sql
+
+from forecastle.errors import NotFoundError
+from forecastle.records.issues import OUTCOME_FIELDS, IssueChange, IssueRecord
 from forecastle.store import tenants
 from forecastle.store.database import Connection
 from forecastle.store.identifiers import new_id
@@ -157,13 +160,37 @@ order by change.position, change.changed_at
 """
 
 
-def read_issues(connection: Connection, project: UUID | None = None) -> Iterator[IssueRecord]:
-    """Every issue (of one project, where given) with its changes, by project and ordinal."""
+@dataclass(frozen=True)
+class Latest:
+    """The latest issues that have an outcome: `target` is one of OUTCOME_FIELDS, `rows` how many of them at most."""
+
+    target: str
+    rows: int
+
+
+def count_outcomes(connection: Connection, target: str, project: UUID | None = None) -> int:
+    """How many issues have this outcome."""
+    query = sql.SQL("select count({}) from issues where {}").format(_outcome(target), _OF_PROJECT)
+    row = connection.execute(query, {"project": project}).fetchone()
+    return int(row["count"]) if row else 0
+
+
+def read_issues(
+    connection: Connection, project: UUID | None = None, latest: Latest | None = None
+) -> Iterator[IssueRecord]:
+    """Every issue (of one project, where given) with its changes, by project and ordinal; the latest ones where asked.
+
+    Latest by creation; by the relative position in the project, where some have no dates.
+    """
+    chosen = sql.SQL("select id from issues where {}").format(_OF_PROJECT) if latest is None else _latest(latest)
+    arguments = {"project": project, "rows": latest.rows if latest else None}
+    connection.execute(sql.SQL("create temporary table chosen on commit drop as {}").format(chosen), arguments)
     changes: dict[UUID, list[IssueChange]] = {}
     # A later import may say that an issue was made after a change that was seen: it was then changed at once.
     for row in connection.execute(
-        "select issue_id, field, before, after, greatest(changed_at, issues.created_at) as changed_at "
-        "from issue_changes join issues on issues.id = issue_id order by changed_at, issue_changes.id"
+        "select issue_id, field, before, after, greatest(changed_at, issues.created_at) as changed_at from chosen "
+        "join issue_changes on issue_id = chosen.id join issues on issues.id = issue_id "
+        "order by changed_at, issue_changes.id"
     ):
         change = IssueChange(field=row["field"], before=row["before"], after=row["after"], changed_at=row["changed_at"])
         changes.setdefault(row["issue_id"], []).append(change)
@@ -172,13 +199,31 @@ def read_issues(connection: Connection, project: UUID | None = None) -> Iterator
         cursor.itersize = 5_000
         cursor.execute(
             "select issues.*, projects.id::text as project_key, reporter.name as reporter, assignee.name as assignee "
-            "from issues join projects on projects.id = issues.project_id "
+            "from chosen join issues using (id) join projects on projects.id = issues.project_id "
             "left join people reporter on reporter.id = issues.reporter_id "
             "left join people assignee on assignee.id = issues.assignee_id "
-            "where %(project)s::uuid is null or issues.project_id = %(project)s::uuid "
-            "order by projects.key, issues.ordinal",
-            {"project": project},
+            "order by projects.key, issues.ordinal"
         )
         for row in cursor:
             known = {name: row[name] for name in names}
             yield IssueRecord(**known, changes=tuple(changes.get(row["id"], ())))
+
+
+_OF_PROJECT = sql.SQL("(%(project)s::uuid is null or project_id = %(project)s::uuid)")
+
+
+def _latest(latest: Latest) -> sql.Composed:
+    return sql.SQL("""
+        select id from (
+            select id, case when every(time_basis = 'date') over () then extract(epoch from created_at)::float8
+                else percent_rank() over (partition by project_id order by coalesce(created_at, 'epoch'), ordinal)
+                end as position
+            from issues where {} is not null and {}
+        ) as placed order by position desc limit %(rows)s
+    """).format(_outcome(latest.target), _OF_PROJECT)
+
+
+def _outcome(target: str) -> sql.Identifier:
+    if target not in OUTCOME_FIELDS:
+        raise NotFoundError(f"no outcomes are kept for {target}")
+    return sql.Identifier(target)

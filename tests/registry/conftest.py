@@ -13,8 +13,8 @@ from forecastle.access.principals import Principal, Role
 from forecastle.errors import ServerError
 from forecastle.generator.issues import Portfolio, generate_issues
 from forecastle.registry.dataset import rows_of_issues
-from forecastle.registry.declaration import ModelType, resolve
-from forecastle.registry.examples import Examples, make_examples
+from forecastle.registry.declaration import ModelType
+from forecastle.registry.examples import Extracted, extract_all
 from forecastle.registry.promotions import VersionFiles
 from forecastle.registry.training import Fitted, fit
 from projects import get_model_type
@@ -26,15 +26,15 @@ def model_type() -> ModelType:
 
 
 @pytest.fixture(scope="session")
-def examples(model_type: ModelType) -> Examples:
-    """Synthetic examples of three projects; frozen, so that tests may share them."""
+def extracted(model_type: ModelType) -> Extracted:
+    """Synthetic rows of three projects with what every view sees; frozen, so that tests may share them."""
     issues = generate_issues(Portfolio(projects=3, issues=120))
-    return make_examples(rows_of_issues(model_type, issues).rows, resolve(model_type.scorer))
+    return extract_all(model_type, rows_of_issues(model_type, issues).rows)
 
 
 @pytest.fixture(scope="session")
-def fitted(model_type: ModelType, examples: Examples) -> Fitted:
-    return fit(model_type, examples)
+def fitted(model_type: ModelType, extracted: Extracted) -> Fitted:
+    return fit(model_type, extracted)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -71,7 +71,9 @@ class EffortAnswer(BaseModel):
 
 def answer_many(requests: Sequence[EffortRequest], context: Context) -> list[Answered | ForecastleError]:
     """Answer every request, or say why not; what was known of all their projects is read at once."""
-    return answer_each(requests, context, lambda request, prediction, known: _fields(request, prediction, known, context))
+    return answer_each(
+        requests, context, lambda request, prediction, known: _fields(request, prediction, known, context)
+    )
 
 
 def _fields(request: Mapping[str, Any], found: Prediction, known: Known, context: Context) -> Mapping[str, object]:
@@ -96,8 +98,9 @@ def _reasoning(request: Mapping[str, Any], found: Prediction, known: int) -> str
     if found.method == "heuristic":
         return "Nothing is known of the project yet and no model serves it: a customary amount answers."
     if found.method == "ml_model":
-        beside = ", the estimate and how earlier estimates turned out" if found.features.estimate else ""
-        what = f"What the issue says, how the project's last {min(known, ROLLING)} known issues and those like it went{beside}"
+        estimated = found.features.estimate == found.features.estimate
+        beside = ", the estimate, and how earlier estimates turned out" if estimated else ""
+        what = f"The issue's words, how the project's last {min(known, ROLLING)} issues and those like it went{beside}"
     elif found.rule == "estimate":
         what = "The estimate itself"
     else:
