@@ -103,7 +103,7 @@ def _request_of(model_type: ModelType, row: Mapping[str, str]) -> Any:
 
 
 def _cells(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: json.dumps(value) if isinstance(value, dict) else value for name, value in fields.items()}
+    return {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in fields.items()}
 
 
 @contextmanager

@@ -32,8 +32,13 @@ class Answerer:
     database: Database
     models: ServingModels
 
-    def answer(self, model_type: ModelType, request: BaseModel, principal: Principal) -> dict[str, Any]:
-        """The fields of the answer. Raises NotFoundError, NothingServesError, ServerError."""
+    def answer(
+        self, model_type: ModelType, request: BaseModel, principal: Principal, include: frozenset[str] = frozenset()
+    ) -> dict[str, Any]:
+        """The fields of the answer, and what it is to include.
+
+        Raises NotFoundError, NothingServesError, ServerError.
+        """
         started = time.perf_counter()
         versions: dict[str, ServingVersion] = {}
 
@@ -42,7 +47,7 @@ class Answerer:
             return versions[cluster].predictor
 
         moment = datetime.now(UTC)
-        context = Context(predictor_for, StoredHistory(self.database, model_type), moment)
+        context = Context(predictor_for, StoredHistory(self.database, model_type), moment, include)
         (answered,) = resolve(model_type.answer_many)([request], context)
         if isinstance(answered, ForecastleError):
             raise answered

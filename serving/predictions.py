@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from flask import jsonify
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
-from forecastle.access.principals import Permission
+from forecastle.access.principals import Permission, Principal
 from forecastle.registry.declaration import ModelType
 from forecastle.store.database import Database
 from forecastle.store.predictions import get_prediction
@@ -83,17 +83,36 @@ _SAME_NAME = (
 )  # fmt: skip
 
 
+class Including(BaseModel):
+    """What an answer may show beside what it always shows."""
+
+    include: list[Literal["similar"]] = Field(default=[], description="similar: the most similar completed issues")
+
+
+_SHOWN_BY_INCLUDE = "similar_issues"
+"""The field of an answer that `include=similar` asks for; model types whose answers have none do not take it."""
+
+
 def _add_route(blueprint: APIBlueprint, model_type: ModelType, answerer: Answerer, problems: dict[Any, Any]) -> None:
     def predict(body: Any) -> Any:
-        principal = current_principal()
-        principal.require(Permission.PREDICT)
-        return jsonify(answerer.answer(model_type, body, principal))
+        return jsonify(answerer.answer(model_type, body, _predicting()))
 
+    def predict_including(body: Any, query: Including) -> Any:
+        return jsonify(answerer.answer(model_type, body, _predicting(), frozenset(query.include)))
+
+    route = predict_including if _SHOWN_BY_INCLUDE in model_type.answer_type().model_fields else predict
     # The type of the body decides what is validated and what OpenAPI shows.
-    predict.__annotations__["body"] = model_type.request_type()
-    predict.__name__ = model_type.name.replace(".", "_")
+    route.__annotations__["body"] = model_type.request_type()
+    route.__name__ = model_type.name.replace(".", "_")
     blueprint.post(
         model_type.route,
         summary=model_type.summary,
         responses={200: model_type.answer_type(), **problems},
-    )(predict)
+    )(route)
+
+
+def _predicting() -> Principal:
+    """Who asks, and may. Raises NotAllowedError."""
+    principal = current_principal()
+    principal.require(Permission.PREDICT)
+    return principal

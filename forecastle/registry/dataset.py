@@ -7,7 +7,7 @@ import io
 import json
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from forecastle.errors import IntegrityError
 from forecastle.records.issues import IssueRecord, as_of
 from forecastle.registry.declaration import ModelType
-from forecastle.registry.examples import Row
+from forecastle.registry.examples import Edit, Row
 from forecastle.store import issues as issue_store
 from forecastle.store.database import Database
 from forecastle.store.datasets import DatasetVersion, add_version
@@ -77,39 +77,84 @@ def rows_of_issues(model_type: ModelType, issues: Iterable[IssueRecord]) -> Trai
     rows: list[Row] = []
     for project in by_project.values():
         usable = [i for i in project if i.time_basis == "ordinal" or getattr(i, known_field) is not None]
-        rows += _dated(model_type, usable, known_field) if dated else _relative(model_type, usable, known_field)
+        rows += _dated(model_type, usable) if dated else _relative(model_type, usable)
     return TrainingRows("date" if dated and rows else "ordinal", tuple(rows), len(everything) - len(rows))
 
 
-def _dated(model_type: ModelType, issues: Sequence[IssueRecord], known_field: str) -> Iterable[Row]:
+def _dated(model_type: ModelType, issues: Sequence[IssueRecord]) -> Iterable[Row]:
     for issue in issues:
         assert issue.created_at is not None
         asked_at = issue.created_at.timestamp()
         # Points that were set at the creation (files often hold days only) are no part of the question itself.
-        known_at = max(getattr(issue, known_field).timestamp(), math.nextafter(asked_at, math.inf))
-        yield _row(model_type, issue, asked_at, known_at)
+        known_at = max(getattr(issue, model_type.known_field).timestamp(), math.nextafter(asked_at, math.inf))
+        yield _row(model_type, issue, asked_at, known_at, datetime.timestamp)
 
 
-def _relative(model_type: ModelType, issues: Sequence[IssueRecord], known_field: str) -> Iterable[Row]:
-    ordered = sorted(issues, key=lambda issue: (issue.created_at or _EPOCH, issue.ordinal))
-    created = [issue.created_at or _EPOCH for issue in ordered]
+def _relative(model_type: ModelType, issues: Sequence[IssueRecord]) -> Iterable[Row]:
+    ordered = sorted(issues, key=lambda issue: (_created(issue), issue.ordinal))
+    created = [_created(issue) for issue in ordered]
+
+    def position_of(moment: datetime) -> float:
+        return bisect_right(created, moment) / len(ordered)  # before the first row that was created later
+
     for position, issue in enumerate(ordered):
-        following = position + 1
-        if issue.time_basis == "date":  # known before the first row that was created later
-            following = max(following, bisect_right(created, getattr(issue, known_field)))
-        yield _row(model_type, issue, position / len(ordered), following / len(ordered))
+        known_at = (position + 1) / len(ordered)
+        if issue.time_basis == "date":
+            known_at = max(known_at, position_of(getattr(issue, model_type.known_field)))
+        yield _row(model_type, issue, position / len(ordered), known_at, position_of)
+
+
+def _created(issue: IssueRecord) -> datetime:
+    """Undated issues stand before dated ones, by their ordinals: a date that nobody vouches for does not count."""
+    return issue.created_at if issue.time_basis == "date" and issue.created_at else _EPOCH
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _row(model_type: ModelType, issue: IssueRecord, asked_at: float, known_at: float) -> Row:
+def _row(
+    model_type: ModelType,
+    issue: IssueRecord,
+    asked_at: float,
+    known_at: float,
+    position_of: Callable[[datetime], float],
+) -> Row:
     first = issue.created_at if issue.time_basis == "date" else issue.ordinal
     assert first is not None
-    shown = as_of(issue, first)
-    fields = [name for name in model_type.request_type().model_fields if hasattr(IssueRecord, name)]
-    request = {name: getattr(shown, name) for name in fields if getattr(shown, name) is not None}
-    return Row(issue.key, issue.project_key, asked_at, known_at, getattr(issue, model_type.target), request)
+    names = [name for name in model_type.request_type().model_fields if hasattr(IssueRecord, name)]
+    request = _fields(as_of(issue, first), names)
+    looks = [(known_at, issue)]  # an edit of an undated issue has no place in time: it is known once the outcome is
+    if issue.time_basis == "date":
+        later = _later_looks(issue, model_type.known_field)
+        looks = [(max(position_of(moment), known_at), look) for moment, look in later]
+    edits = tuple(_edits(request, looks, [name for name in names if name in model_type.looked_at_later]))
+    return Row(
+        issue.key, issue.project_key, asked_at, known_at, getattr(issue, model_type.target), request, edits=edits
+    )  # fmt: skip
+
+
+def _fields(issue: IssueRecord, names: Iterable[str]) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(issue, name)) is not None}
+
+
+def _edits(
+    request: Mapping[str, Any], looks: Iterable[tuple[float, IssueRecord]], names: Sequence[str]
+) -> Iterator[Edit]:
+    shown: Mapping[str, Any] = request
+    for since, look in looks:
+        now = _fields(look, names)
+        if edited := {name: now.get(name) for name in names if now.get(name) != shown.get(name)}:
+            yield Edit(since, edited)
+        shown = now
+
+
+def _later_looks(issue: IssueRecord, known_field: str) -> Iterator[tuple[datetime, IssueRecord]]:
+    """How a dated issue looks once its outcome is known, and after everything that became known of it later."""
+    assert issue.created_at is not None
+    known = max(getattr(issue, known_field), issue.created_at)
+    later = [issue.completed_at, *(change.changed_at for change in issue.changes)]
+    for moment in sorted({known, *(moment for moment in later if moment is not None and moment > known)}):
+        yield moment, as_of(issue, moment)
 
 
 def save_version(database: Database, objects: Objects, name: str, found: TrainingRows) -> DatasetVersion:
@@ -138,7 +183,7 @@ def save_version(database: Database, objects: Objects, name: str, found: Trainin
 def load_version(objects: Objects, version: DatasetVersion) -> TrainingRows:
     """The rows of a version, exactly as they were saved. Raises IntegrityError where the file holds others."""
     table = pq.read_table(io.BytesIO(objects.get(version.object_name)))
-    rows = [Row(**{**item, "request": json.loads(item["request"])}) for item in table.to_pylist()]
+    rows = [_from_parquet(item) for item in table.to_pylist()]
     found = TrainingRows(version.time_basis, tuple(rows))
     if digest_of_rows(found) != version.digest:
         raise IntegrityError(
@@ -161,9 +206,15 @@ def _to_parquet(found: TrainingRows) -> bytes:
         for name in ("key", "cluster", "asked_at", "known_at", "target")
     }
     requests = [json.dumps(row.request, sort_keys=True, ensure_ascii=False) for row in found.rows]
+    edits = [json.dumps(row.edits, sort_keys=True, ensure_ascii=False) for row in found.rows]
     buffer = io.BytesIO()
-    pq.write_table(pa.table({**columns, "request": requests}), buffer, compression="zstd")
+    pq.write_table(pa.table({**columns, "request": requests, "edits": edits}), buffer, compression="zstd")
     return buffer.getvalue()
+
+
+def _from_parquet(item: Mapping[str, Any]) -> Row:
+    edits = tuple(Edit(*edit) for edit in json.loads(item["edits"]))
+    return Row(**{**item, "request": json.loads(item["request"]), "edits": edits})
 
 
 def _moment(position: float, time_basis: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import chain
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
@@ -21,6 +22,9 @@ BASELINE_FIELDS = {"estimate": "estimate_hours"}
 
 Family = Literal["delivery", "reliability"]
 Task = Literal["regression"]
+
+ESTIMATE = "estimate_hours"
+"""The field of a request that holds a person's estimate, where a model type has one."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,12 @@ class ModelType:
     feature_modules: tuple[str, ...]
     """Modules beside `forecastle.features` whose code turns records into numbers."""
     groups: Mapping[str, tuple[str, ...]]
-    """Issues of a project that are looked at together: those that share these fields of the request."""
+    """Issues of a project that are looked at together: those that share these fields of the request.
+
+    An issue with a known outcome counts as it looks at the moment of asking, its edits up to then included: who
+    completed it is known after its completion, although nobody knew at its creation. Its estimate and its title count
+    in the same way. An edit of an issue without dates has no place in time, and is known once the outcome is.
+    """
     looks_at_cases: bool
     """Whether the project's latest completed issues are looked at one by one."""
     views: Mapping[str, str | None]
@@ -76,6 +85,16 @@ class ModelType:
         """What an issue must share with this request to be in each group that the request says something of."""
         keys = {name: tuple(request.get(field) for field in fields) for name, fields in self.groups.items()}
         return {name: key for name, key in keys.items() if all(value not in (None, "") for value in key)}
+
+    @property
+    def looked_at_later(self) -> frozenset[str]:
+        """The fields of a completed issue that later ones may be held against."""
+        return frozenset(chain(*self.groups.values(), (ESTIMATE, "title")))
+
+    @property
+    def has_estimates(self) -> bool:
+        """Whether a request may carry what a person estimates of the target."""
+        return ESTIMATE in self.request_type().model_fields
 
     def masked(self, view: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """The request as this view sees it: without the fields that have a view before it."""

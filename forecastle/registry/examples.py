@@ -5,20 +5,35 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from forecastle.features.recency import GroupOutcomes, History, KnownOutcomes
 from forecastle.records.outcomes import Case, Known
-from forecastle.registry.declaration import ModelType, Scorer, resolve
+from forecastle.registry.declaration import ESTIMATE, ModelType, Scorer, resolve
 
-ESTIMATE = "estimate_hours"
-"""The field of a request that holds a person's estimate, where a model type has one."""
+
+class Edit(NamedTuple):
+    """Fields of an issue that look different from a position in time on; None where nothing is left."""
+
+    since: float
+    fields: Mapping[str, Any]
+
+
+class Look(NamedTuple):
+    """What an issue says from one position in time up to, and without, another."""
+
+    since: float
+    until: float
+    request: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was asked, and what came out; `asked_at` and `known_at` are positions on one axis of time."""
+    """What was asked, and what came out; `asked_at` and `known_at` are positions on one axis of time.
+
+    `edits` say how the issue looked to later ones, from `known_at` on, where that differs from what was asked.
+    """
 
     key: str
     cluster: str
@@ -26,6 +41,18 @@ class Row:
     known_at: float
     target: float
     request: Mapping[str, Any]
+    edits: tuple[Edit, ...] = field(default=(), kw_only=True)
+
+    @property
+    def looks(self) -> list[Look]:
+        """How the issue looked to later ones, one after the other."""
+        looks = [Look(self.known_at, math.inf, self.request)]
+        for edit in self.edits:
+            before = looks.pop()
+            if before.since < edit.since:
+                looks.append(before._replace(until=edit.since))
+            looks.append(Look(edit.since, math.inf, {**before.request, **edit.fields}))
+        return looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +102,7 @@ class Examples(Sequence[Example]):
 
 
 def histories_of(model_type: ModelType, rows: Iterable[Row]) -> dict[str, History]:
-    """What was known of each cluster at any moment."""
+    """What was known of each cluster at any moment; outcomes known at the same one stand in the order of `rows`."""
     by_cluster: dict[str, list[Row]] = {}
     for row in rows:
         by_cluster.setdefault(row.cluster, []).append(row)
@@ -83,21 +110,41 @@ def histories_of(model_type: ModelType, rows: Iterable[Row]) -> dict[str, Histor
 
 
 def _history(model_type: ModelType, rows: Sequence[Row]) -> History:
-    members: dict[tuple[str, object], list[Row]] = {}
-    for row in rows:
-        for name, key in model_type.group_keys(row.request).items():
-            members.setdefault((name, key), []).append(row)
-    cases = [Case(row.key, str(row.request.get("title") or ""), row.target) for row in rows]
-    return History(
-        KnownOutcomes(*_columns(rows), cases if model_type.looks_at_cases else ()),
-        {group: GroupOutcomes(*_columns(found)) for group, found in members.items()},
+    members: dict[tuple[str, object], list[tuple[Row, Look]]] = {}
+    looks = [row.looks for row in rows]
+    for row, each in zip(rows, looks, strict=True):
+        for look in each:
+            for group in model_type.group_keys(look.request).items():
+                members.setdefault(group, []).append((row, look))
+    project = KnownOutcomes(
+        [row.known_at for row in rows],
+        [row.target for row in rows],
+        [_estimate(first.request) for first, *_ in looks] if model_type.has_estimates else (),
+        [_case(row, first) for row, (first, *_) in zip(rows, looks, strict=True)] if model_type.looks_at_cases else (),
+        {
+            place: [(look.since, _estimate(look.request), _case(rows[place], look)) for look in later]
+            for place, (_, *later) in enumerate(looks)
+            if later
+        },
+    )
+    return History(project, {group: _group(model_type, found) for group, found in members.items()})
+
+
+def _group(model_type: ModelType, members: Sequence[tuple[Row, Look]]) -> GroupOutcomes:
+    return GroupOutcomes(
+        [row.known_at for row, _ in members],
+        [row.target for row, _ in members],
+        [_estimate(look.request) for _, look in members] if model_type.has_estimates else (),
+        [(look.since, look.until) for _, look in members],
     )
 
 
-def _columns(rows: Sequence[Row]) -> tuple[list[float], list[float], list[float]]:
-    """When each became known, what came out, and what somebody had estimated."""
-    estimates = [float(row.request.get(ESTIMATE) or math.nan) for row in rows]
-    return [row.known_at for row in rows], [row.target for row in rows], estimates
+def _estimate(request: Mapping[str, Any]) -> float:
+    return float(request.get(ESTIMATE) or math.nan)
+
+
+def _case(row: Row, look: Look) -> Case:
+    return Case(row.key, str(look.request.get("title") or ""), row.target)
 
 
 @dataclass(frozen=True)
@@ -118,8 +165,9 @@ class Extracted:
 
 def extract_all(model_type: ModelType, rows: Iterable[Row]) -> Extracted:
     """Extract every row once a view, knowing only what was known when it was asked."""
+    rows = tuple(rows)
     ordered = tuple(sorted(rows, key=lambda row: row.asked_at))
-    histories, scorer = histories_of(model_type, ordered), resolve(model_type.scorer)
+    histories, scorer = histories_of(model_type, rows), resolve(model_type.scorer)
     views = {
         view: Examples(
             _example(model_type, scorer, row, histories[row.cluster], view)
@@ -142,5 +190,5 @@ def _example(model_type: ModelType, scorer: Scorer, row: Row, history: History, 
 
 def sees(model_type: ModelType, view: str, request: Mapping[str, Any]) -> bool:
     """Whether a request has what the view needs; the last view needs nothing."""
-    field = model_type.views[view]
-    return field is None or request.get(field) is not None
+    needed = model_type.views[view]
+    return needed is None or request.get(needed) is not None

@@ -1,61 +1,213 @@
-"""The known outcomes of projects at a moment, read in one query."""
+"""What is known of projects and of groups of their issues at a moment, read in one query."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
+from functools import lru_cache
+from typing import Any
 
 from psycopg import sql
 
 from forecastle.errors import NotFoundError
 from forecastle.records.issues import MOMENT_FIELDS, OUTCOME_FIELDS
-from forecastle.records.outcomes import NONE_KNOWN, RECENT, Outcomes
+from forecastle.records.outcomes import NONE_KNOWN, RECENT, ROLLING, Case, Outcomes
 from forecastle.store.database import Connection
 
 
-def projects_with_outcomes(
-    connection: Connection, target: str, known_field: str, projects: Sequence[str], moment: datetime
-) -> dict[str, tuple[UUID, Outcomes]]:
-    """The id and the outcomes known at `moment` of each project, by the id or key it was asked for with.
+@dataclass(frozen=True)
+class Looking:
+    """What is looked at: the outcome, the field that says since when it is known, and what groups issues share.
 
-    `target` is one of OUTCOME_FIELDS, `known_field` one of MOMENT_FIELDS. Undated rows are known once imported (at a
-    moment that is now all of them are, whatever the clock said then), and stand before dated ones, as in training. A
-    project that does not exist is absent. Raises NotFoundError for another field.
+    `target` is one of OUTCOME_FIELDS, `known_field` one of MOMENT_FIELDS; `groups` are a name and fields of SHARED
+    each. Raises NotFoundError for others.
     """
-    if target not in OUTCOME_FIELDS or known_field not in MOMENT_FIELDS:
-        raise NotFoundError(f"no outcomes are kept for {target}, known at {known_field}")
-    names = {"outcome": sql.Identifier(target), "known_at": sql.Identifier(known_field)}
-    rows = connection.execute(_QUERY.format(**names), {"projects": list(projects), "moment": moment, "recent": RECENT})
-    return {row["name"]: (row["id"], _outcomes(row)) for row in rows}
+
+    target: str
+    known_field: str
+    groups: tuple[tuple[str, tuple[str, ...]], ...]
+    estimates: bool
+    cases: bool
+
+    def __post_init__(self) -> None:
+        if self.target not in OUTCOME_FIELDS or self.known_field not in MOMENT_FIELDS:
+            raise NotFoundError(f"no outcomes are kept for {self.target}, known at {self.known_field}")
+        if unknown := {field for _, fields in self.groups for field in fields} - SHARED.keys():
+            raise NotFoundError(f"no issues are grouped by {', '.join(sorted(unknown))}; by: {', '.join(SHARED)}")
 
 
-_QUERY = sql.SQL("""
-select asked.name, projects.id, known.count, known.mean, known.median, known.recent
-from unnest(%(projects)s::text[]) as asked (name)
-join projects on projects.key = asked.name or projects.id::text = asked.name
-cross join lateral (
-    select count(*) as count, avg(value) as mean,
-        percentile_cont(0.5) within group (order by value) as median,
-        (array_agg(value order by known_at desc nulls last, ordinal desc))[:%(recent)s] as recent
-    from (
-        select {outcome} as value, {known_at} as known_at, ordinal from issues
-        where project_id = projects.id and {outcome} is not null
-            and case time_basis
-                when 'ordinal' then imported_at <= %(moment)s or %(moment)s > now() - interval '1 minute'
-                else {known_at} <= %(moment)s end
-    ) as outcomes
-) as known""")
+@dataclass(frozen=True)
+class Asked:
+    """One group of one project: `project` as it was asked for, the group's name, and what its issues share."""
+
+    project: str
+    group: str
+    key: tuple[Any, ...]
 
 
-def _outcomes(row: dict[str, object]) -> Outcomes:
+@dataclass(frozen=True)
+class ProjectOutcomes:
+    """The id of a project, its outcomes, and its latest completed issues, where they are looked at."""
+
+    project: str
+    outcomes: Outcomes
+    cases: Sequence[Case]
+
+
+def known_outcomes(
+    connection: Connection, looking: Looking, projects: Sequence[str], groups: Sequence[Asked], moment: datetime
+) -> tuple[dict[str, ProjectOutcomes], dict[Asked, Outcomes]]:
+    """What is known at `moment` of projects, by the id or key they are asked for with, and of groups.
+
+    Undated rows are known once imported (at a moment that is now all of them are, whatever the clock said then), and
+    stand before dated ones, as in training. Issues count as they look now. A project that does not exist and a group
+    without outcomes are absent.
+    """
+    parameters: dict[str, Any] = {"projects": list(projects), "moment": moment}
+    for number, (name, fields) in enumerate(looking.groups):
+        places = [place for place, asked in enumerate(groups) if asked.group == name]
+        parameters[f"places_{number}"] = places
+        parameters[f"projects_{number}"] = [groups[place].project for place in places]
+        for part in range(len(fields)):
+            parameters[f"keys_{number}_{part}"] = [groups[place].key[part] for place in places]
+    found: dict[str, ProjectOutcomes] = {}
+    of_groups: dict[Asked, Outcomes] = {}
+    cursor = connection.cursor(binary=True)
+    for row in cursor.execute(_query(looking), parameters, prepare=True):
+        if row["place"] is None:
+            found[row["name"]] = _project(row, looking)
+        else:
+            of_groups[groups[row["place"]]] = Outcomes.of_latest(_latest(row["values"]), _estimates(row, looking))
+    return found, of_groups
+
+
+def _project(row: Mapping[str, Any], looking: Looking) -> ProjectOutcomes:
     if not row["count"]:
-        return NONE_KNOWN
-    recent = row["recent"]
-    assert isinstance(recent, list)
-    return Outcomes(
-        count=int(str(row["count"])),
-        mean=float(str(row["mean"])),
-        median=float(str(row["median"])),
-        recent=tuple(reversed(recent)),
-    )
+        return ProjectOutcomes(str(row["id"]), NONE_KNOWN, ())
+    values = _latest(row["values"])
+    outcomes = Outcomes(row["count"], row["mean"], row["median"], values, _estimates(row, looking))
+    titles = zip(reversed(row["keys"]), reversed(row["titles"]), values, strict=True) if looking.cases else ()
+    return ProjectOutcomes(str(row["id"]), outcomes, [Case(*case) for case in titles])
+
+
+def _latest(newest_first: Sequence[float]) -> tuple[float, ...]:
+    return tuple(reversed(newest_first))
+
+
+def _estimates(row: Mapping[str, Any], looking: Looking) -> tuple[float, ...]:
+    return tuple(value or math.nan for value in reversed(row["estimates"])) if looking.estimates else ()
+
+
+@lru_cache
+def _query(looking: Looking) -> bytes:
+    names = {
+        "target": sql.Identifier(looking.target),
+        "known_at": sql.Identifier(looking.known_field),
+        "recent": sql.Literal(RECENT),
+        "rolling": sql.Literal(ROLLING),
+        "estimates": _column(looking.estimates, "estimate", "float8"),
+        "keys": _column(looking.cases, "key", "text"),
+        "titles": _column(looking.cases, "title", "text"),
+    }
+    names |= {name: part.format(**names) for name, part in (("is_known", _IS_KNOWN), ("newest_first", _NEWEST_FIRST))}
+    parts = [_PROJECTS.format(**names)]
+    for number, (_, fields) in enumerate(looking.groups):
+        keys = [f"keys_{number}_{part}" for part in range(len(fields))]
+        shared = [SHARED[field] for field in fields]
+        parts.append(
+            _GROUP.format(
+                **names,
+                projects=sql.Placeholder(f"projects_{number}"),
+                places=sql.Placeholder(f"places_{number}"),
+                arrays=sql.SQL(", ").join(
+                    sql.SQL("(select {}::{})").format(sql.Placeholder(key), sql.SQL(column.array))
+                    for key, column in zip(keys, shared, strict=True)
+                ),
+                keys_=sql.SQL(", ").join(map(sql.Identifier, keys)),
+                shared=sql.SQL(" and ").join(
+                    column.equals.format(key=sql.Identifier("asked", key))
+                    for key, column in zip(keys, shared, strict=True)
+                ),
+            )
+        )
+    return sql.SQL("{}").format(sql.SQL(" union all ").join(parts)).as_bytes(None)
+
+
+def _column(wanted: bool, name: str, kind: str) -> sql.Composable:
+    """The values of a column in an array, or nothing."""
+    text = "array_agg({})" if wanted else "null::{}[]"
+    return sql.SQL(text).format(sql.Identifier(name) if wanted else sql.SQL(kind))
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """How an issue is found by a field: the type of an array of its values, and the comparison."""
+
+    array: str
+    equals: sql.SQL
+
+
+def _text(column: str) -> _Shared:
+    # The index holds the first hundred characters.
+    return _Shared("text[]", sql.SQL(f"left({column}, 100) = left({{key}}, 100) and {column} = {{key}}"))
+
+
+def _person(column: str) -> _Shared:
+    person = "select id from people where people.workspace_id = found.workspace_id and people.name = {key}"
+    return _Shared("text[]", sql.SQL(f"{column} = ({person})"))
+
+
+SHARED: Mapping[str, _Shared] = {
+    "issue_type": _text("issue_type"),
+    "component": _text("component"),
+    "priority": _text("priority"),
+    "reporter": _person("reporter_id"),
+    "assignee": _person("assignee_id"),
+    "estimate_hours": _Shared("float8[]", sql.SQL("estimate_hours = {key}")),
+}
+"""The fields by which issues are grouped."""
+
+# What became known at the creation is known right after it, as in training; the indexes stand in the same order.
+_IS_KNOWN = sql.SQL("""{target} is not null and case time_basis
+    when 'ordinal' then imported_at <= %(moment)s or (select %(moment)s > now() - interval '1 minute')
+    else {known_at} <= %(moment)s and created_at < %(moment)s end""")
+_NEWEST_FIRST = sql.SQL("""
+    case time_basis when 'date' then greatest({known_at}, created_at) end desc nulls last,
+    (time_basis = 'date' and {known_at} <= created_at) desc, ordinal desc""")
+
+_PROJECTS = sql.SQL("""
+with found as materialized (
+    select asked.name, projects.id, projects.workspace_id
+    from unnest((select %(projects)s::text[])) as asked (name)
+    join projects on projects.key = asked.name or projects.id::text = asked.name
+)
+select found.name, null::bigint as place, found.id, total.count, total.mean,
+    (total.sorted[(total.count + 1) / 2] + total.sorted[total.count / 2 + 1]) / 2 as median,
+    latest.values, latest.estimates, latest.keys, latest.titles
+from found
+cross join lateral (
+    select count(*) as count, avg(value) as mean, array_agg(value) as sorted
+    from (select {target} as value from issues where project_id = found.id and {is_known} order by {target}) as outcomes
+) as total
+cross join lateral (
+    select array_agg(value) as values, {estimates} as estimates, {keys} as keys, {titles} as titles
+    from (
+        select {target} as value, estimate_hours as estimate, key, title from issues
+        where project_id = found.id and {is_known} order by {newest_first} limit {recent}
+    ) as outcomes
+) as latest""")
+
+_GROUP = sql.SQL("""
+select found.name, asked.place, null, null, null, null, latest.values, latest.estimates, null, null
+from unnest((select {projects}::text[]), (select {places}::bigint[]), {arrays}) as asked (name, place, {keys_})
+join found on found.name = asked.name
+cross join lateral (
+    select array_agg(value) as values, {estimates} as estimates
+    from (
+        select {target} as value, estimate_hours as estimate from issues
+        where project_id = found.id and {shared} and {is_known} order by {newest_first} limit {rolling}
+    ) as outcomes
+) as latest
+where latest.values is not null""")

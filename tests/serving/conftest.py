@@ -11,12 +11,11 @@ import psycopg
 import pytest
 from flask import Flask
 from psycopg import sql
-from versions import MODEL_TYPE, Aliases, make_version
+from versions import EFFORT, MODEL_TYPE, Aliases, issues_of, make_version
 from werkzeug.test import TestResponse
 
 import projects
 from forecastle.access.principals import Principal, Role, add_user
-from forecastle.generator.issues import Portfolio, generate_issues
 from forecastle.registry.promotions import Promoter, VersionFiles
 from forecastle.registry.serving import ServingModels
 from forecastle.settings import Settings
@@ -27,6 +26,7 @@ from forecastle.store.promotions import LedgerStep
 from serving.application import build
 
 ISSUES = 150
+EFFORT_VERSION = 3
 REVIEWER = Principal("reviewer", Role.REVIEWER)
 
 
@@ -63,6 +63,10 @@ class House:
         asked = {**question(), **changed} if body is None else body
         return self.app.test_client().post(MODEL_TYPE.route, json=asked, headers=self.headers(role))
 
+    def ask_effort(self, query: str = "", role: str = "member", **changed: Any) -> TestResponse:
+        asked = {**effort_question(), **changed}
+        return self.app.test_client().post(f"{EFFORT.route}{query}", json=asked, headers=self.headers(role))
+
     def get(self, path: str, role: str = "member") -> TestResponse:
         return self.app.test_client().get(path, headers=self.headers(role))
 
@@ -82,10 +86,15 @@ def question() -> dict[str, Any]:
     return {"project_id": "DEMO1", "title": "Migrate the cluster in admin", "description": "again", "issue_type": "Bug"}
 
 
+def effort_question() -> dict[str, Any]:
+    return {"project_id": "DONE1", "title": "Migrate the cluster in admin", "component": "admin", "issue_type": "Bug"}
+
+
 @pytest.fixture(scope="session")
 def versions() -> dict[int, VersionFiles]:
-    """Two versions of story points; the second was trained on more rows."""
-    return {number: make_version(number, issues) for number, issues in ((1, 80), (2, ISSUES))}
+    """Two versions of story points, the second trained on more rows, and one of effort."""
+    points = {number: make_version(number, issues) for number, issues in ((1, 80), (2, ISSUES))}
+    return {**points, EFFORT_VERSION: make_version(EFFORT_VERSION, 80, EFFORT)}
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +103,7 @@ def stocked(postgresql: Settings, template: str) -> tuple[str, dict[str, str]]:
     url, name = postgresql.require_database_url(), "forecastle_stocked"
     _create(url, name, template)
     with Database(with_database(url, name)) as database, database.transaction() as connection:
-        import_issues(connection, list(generate_issues(Portfolio(issues=ISSUES))))
+        import_issues(connection, [issue for declared in (MODEL_TYPE, EFFORT) for issue in issues_of(declared, ISSUES)])
         keys = {role.value: add_user(connection, f"a {role.value}", role) for role in Role}
     return name, keys
 
@@ -120,6 +129,13 @@ def house(empty_house: House) -> House:
     """A façade with version 1 in production."""
     empty_house.promote(1)
     return replace(empty_house)
+
+
+@pytest.fixture
+def effort_house(house: House) -> House:
+    """A façade with a version of story points and one of effort in production."""
+    house.promote(EFFORT_VERSION, EFFORT.name)
+    return house
 
 
 def _create(url: str, name: str, template: str) -> None:

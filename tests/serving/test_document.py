@@ -108,6 +108,14 @@ def test_every_operation_below_api_shows_its_problems_and_asks_for_a_key(documen
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
 
 
+@pytest.mark.parametrize("name", projects.discover())
+def test_no_model_type_shows_the_parts_of_another_under_their_names(document: dict[str, Any], name: str) -> None:
+    model_type = projects.get_model_type(name)
+    for model in (model_type.request_type(), model_type.answer_type()):
+        for part, schema in model.model_json_schema().get("$defs", {}).items():
+            assert document["components"]["schemas"][part]["properties"].keys() == schema["properties"].keys()
+
+
 def test_problems_are_nowhere_documented_as_anything_but_problems(document: dict[str, Any]) -> None:
     for path, _, operation in operations(document):
         for status, response in operation["responses"].items():

@@ -1,142 +1,176 @@
-"""What the store knows at a moment equals what training says was known."""
+"""What the query for known outcomes keeps to; that it equals what training knows is tested with the registry."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from typing import Any
 
 import pytest
 from clocks import move_clock
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from forecastle.errors import NotFoundError
-from forecastle.features.recency import KnownOutcomes
 from forecastle.records.issues import IssueRecord
-from forecastle.records.outcomes import NONE_KNOWN, RECENT, Outcomes
-from forecastle.store.database import Database
+from forecastle.records.outcomes import NONE_KNOWN, Case, Outcomes
+from forecastle.store.database import Connection, Database
 from forecastle.store.issues import import_issues
-from forecastle.store.outcomes import projects_with_outcomes
+from forecastle.store.outcomes import Asked, Looking, ProjectOutcomes, known_outcomes
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
+GROUPS = (("component", ("component",)), ("assignee_type", ("assignee", "issue_type")), ("urgent", ("priority",)))
+EFFORT = Looking("effort_hours", "completed_at", GROUPS, estimates=True, cases=True)
+POINTS = Looking("story_points", "story_points_known_at", (), estimates=False, cases=False)
 
-points = st.one_of(st.sampled_from([1.0, 2.0, 3.0, 5.0, 8.0]), st.floats(0, 1000))
-drawn = st.lists(st.tuples(st.integers(0, 20), st.one_of(st.none(), points)), max_size=40)
 
-
-def dated(project: str, known: Sequence[tuple[int, float | None]]) -> list[IssueRecord]:
-    """Issues whose points were set at some hour, many of them at the same."""
+def undated(project: str, values: Sequence[float | None], **shared: Any) -> list[IssueRecord]:
     return [
         IssueRecord(
-            project_key=project,
-            key=f"{project}-{number}",
-            ordinal=number,
-            time_basis="date",
-            created_at=START,
-            story_points_known_at=START + timedelta(hours=hour),
-            title="An issue",
-            story_points=value,
-        )
-        for number, (hour, value) in enumerate(known)
-    ]
-
-
-def undated(project: str, values: Sequence[float | None]) -> list[IssueRecord]:
-    return [
-        IssueRecord(
-            project_key=project,
-            key=f"{project}-{number}",
-            ordinal=number,
-            time_basis="ordinal",
-            title="An issue",
-            story_points=value,
+            project_key=project, key=f"{project}-{number}", ordinal=number, time_basis="ordinal",
+            title=f"Issue {number}", effort_hours=value, story_points=value, **shared,
         )
         for number, value in enumerate(values)
-    ]
+    ]  # fmt: skip
 
 
-def ask(database: Database, projects: Sequence[str], moment: datetime) -> dict[str, Outcomes]:
+def dated(project: str, hours: Sequence[int], **shared: Any) -> list[IssueRecord]:
+    """Issues that were completed at these hours, and took as many."""
+    return [
+        IssueRecord(
+            project_key=project, key=f"{project}-{number}", ordinal=number, time_basis="date", title=f"Issue {number}",
+            created_at=START, completed_at=START + timedelta(hours=hour), effort_hours=float(hour), **shared,
+        )
+        for number, hour in enumerate(hours)
+    ]  # fmt: skip
+
+
+def keep(database: Database, *issues: IssueRecord) -> None:
     with database.transaction() as connection:
-        found = projects_with_outcomes(connection, "story_points", "story_points_known_at", projects, moment)
-    return {name: outcomes for name, (_, outcomes) in found.items()}
+        import_issues(connection, issues)
 
 
-def assert_same(found: Outcomes, expected: Outcomes) -> None:
-    assert (found.count, found.recent) == (expected.count, expected.recent)
-    if expected.count:
-        assert math.isclose(found.mean, expected.mean, rel_tol=1e-9, abs_tol=1e-12)
-        assert math.isclose(found.median, expected.median, rel_tol=1e-12, abs_tol=1e-12)
-    else:
-        assert found is NONE_KNOWN
-
-
-def test_dated_outcomes_of_the_store_equal_those_of_training(database: Database) -> None:
-    names = (f"P{number}" for number in count())
-
-    @settings(max_examples=40, deadline=None)
-    @given(drawn, st.integers(-1, 21))
-    def equal(known: list[tuple[int, float | None]], hour: int) -> None:
-        project = next(names)
-        with database.transaction() as connection:
-            import_issues(connection, dated(project, known or [(0, None)]))
-        there = [(at, value) for at, value in known if value is not None]
-        expected = KnownOutcomes([float(at) for at, _ in there], [value for _, value in there]).at(hour)
-        assert_same(ask(database, [project], START + timedelta(hours=hour))[project], expected)
-
-    equal()
-
-
-def test_undated_outcomes_are_known_once_imported_in_their_order(database: Database) -> None:
-    names = (f"P{number}" for number in count())
-
-    @settings(max_examples=25, deadline=None)
-    @given(st.lists(st.one_of(st.none(), points), min_size=1, max_size=40))
-    def equal(values: list[float | None]) -> None:
-        project = next(names)
-        with database.transaction() as connection:
-            import_issues(connection, undated(project, values))
-        there = [value for value in values if value is not None]
-        expected = KnownOutcomes([float(position) for position in range(len(there))], there).at(len(there))
-        assert_same(ask(database, [project], FAR)[project], expected)
-        assert ask(database, [project], START)[project] is NONE_KNOWN
-
-    equal()
-
-
-def test_only_recent_outcomes_come_one_by_one(database: Database) -> None:
-    values = [float(number % 13) for number in range(RECENT + 30)]
+def ask(
+    database: Database,
+    projects: Sequence[str],
+    moment: datetime = FAR,
+    groups: Sequence[Asked] = (),
+    looking: Looking = EFFORT,
+) -> tuple[dict[str, ProjectOutcomes], dict[Asked, Outcomes]]:
     with database.transaction() as connection:
-        import_issues(connection, [*undated("U", values), *dated("D", list(enumerate(values)))])
-    found = ask(database, ["U", "D"], FAR)
-    assert_same(found["U"], found["D"])
-    assert found["U"].count == RECENT + 30
-    assert found["U"].recent == tuple(values[30:])
+        return known_outcomes(connection, looking, projects, groups, moment)
 
 
 def test_projects_are_asked_for_by_key_or_id_and_unknown_ones_are_absent(database: Database) -> None:
-    with database.transaction() as connection:
-        import_issues(connection, [*undated("A", [3.0]), *undated("B", [5.0])])
-        by_key = projects_with_outcomes(connection, "story_points", "story_points_known_at", ["A", "nowhere"], FAR)
-        identifier, outcomes = by_key["A"]
-        by_id = projects_with_outcomes(
-            connection, "story_points", "story_points_known_at", [str(identifier), "B", "B"], FAR
-        )
+    keep(database, *undated("A", [3.0]), *undated("B", [5.0]))
+    by_key, _ = ask(database, ["A", "nowhere"])
     assert set(by_key) == {"A"}
-    assert by_id[str(identifier)] == (identifier, outcomes)
-    assert by_id["B"][1].recent == (5.0,)
+    by_id, _ = ask(database, [by_key["A"].project, "B"])
+    assert by_id[by_key["A"].project] == by_key["A"]
+    assert by_id["B"].outcomes.recent == (5.0,)
 
 
-def test_an_unknown_target_is_not_found(database: Database) -> None:
-    with pytest.raises(NotFoundError, match="no outcomes are kept"), database.transaction() as connection:
-        projects_with_outcomes(connection, "lines_of_code", "completed_at", ["A"], FAR)
+def test_estimates_and_completed_issues_stand_beside_the_outcomes_they_belong_to(database: Database) -> None:
+    first, second, third = dated("A", [5, 3, 4])
+    keep(database, first, replace(second, estimate_hours=2.5), third)
+    found = ask(database, ["A"])[0]["A"]
+    assert found.outcomes.recent == (3.0, 4.0, 5.0)
+    assert found.outcomes.estimates[0] == 2.5
+    assert all(math.isnan(estimate) for estimate in found.outcomes.estimates[1:])
+    assert found.cases == [Case("A-1", "Issue 1", 3.0), Case("A-2", "Issue 2", 4.0), Case("A-0", "Issue 0", 5.0)]
+
+
+def test_what_is_not_looked_at_is_not_there(database: Database) -> None:
+    keep(database, *undated("A", [1.0, 2.0], estimate_hours=4.0))
+    found = ask(database, ["A"], looking=POINTS)[0]["A"]
+    assert (found.outcomes, found.cases) == (Outcomes(2, 1.5, 1.5, (1.0, 2.0)), [])
+
+
+@pytest.mark.parametrize("values", [[2.0], [1.0, 4.0], [9.0, 1.0, 4.0], [4.0, 1.0, 1.0, 9.0]])
+def test_mean_and_median_are_over_all_outcomes(database: Database, values: list[float]) -> None:
+    keep(database, *undated("A", [*values, None]))
+    found = ask(database, ["A"])[0]["A"].outcomes
+    ordered, half = sorted(values), len(values) // 2
+    assert found.count == len(values)
+    assert found.mean == pytest.approx(sum(values) / len(values))
+    assert found.median == (ordered[half] + ordered[-half - 1]) / 2
+
+
+def test_groups_are_found_by_what_their_issues_share(database: Database) -> None:
+    long = "x" * 150
+    keep(
+        database,
+        *dated("A", [1, 2, 3], component="web", assignee="ada", issue_type="Bug", priority="High"),
+        *dated("B", [4], component="web", assignee="ada", issue_type="Task"),
+        *dated("C", [5], component=f"{long}1"),
+        *dated("D", [6], component=f"{long}2"),
+    )
+    asked = [
+        Asked("A", "component", ("web",)), Asked("A", "assignee_type", ("ada", "Bug")), Asked("A", "urgent", ("High",)),
+        Asked("B", "component", ("web",)), Asked("B", "assignee_type", ("ada", "Bug")), Asked("B", "urgent", ("High",)),
+        Asked("A", "assignee_type", ("nobody", "Bug")), Asked("A", "component", ("WEB",)),
+        Asked("C", "component", (f"{long}1",)), Asked("C", "component", (f"{long}2",)),
+    ]  # fmt: skip
+    _, found = ask(database, ["A", "B", "C"], groups=asked)
+    assert {each: outcomes.recent for each, outcomes in found.items()} == {
+        asked[0]: (1.0, 2.0, 3.0), asked[1]: (1.0, 2.0, 3.0), asked[2]: (1.0, 2.0, 3.0), asked[3]: (4.0,),
+        asked[8]: (5.0,),
+    }  # fmt: skip
+
+
+def test_groups_are_found_in_their_index(database: Database) -> None:
+    """Not by reading all the project's issues, once there are many."""
+    keep(database, *(issue for p in "ABC" for issue in dated(p, range(1, 1_500), component="x", assignee="ada")))
+    with database.transaction() as connection:
+        connection.execute("analyze issues")
+        plan = _plan(connection, [Asked("A", "component", ("x",)), Asked("A", "assignee_type", ("ada", "Bug"))])
+    assert "issues_by_effort_of_component" in plan
+    assert "issues_by_effort_of_assignee" in plan
+    assert "Seq Scan on issues" not in plan
+
+
+def _plan(connection: Connection, groups: Sequence[Asked]) -> str:
+    """The plan of the query as it is sent, by the server's own account."""
+    connection.execute("set local plan_cache_mode = force_generic_plan")
+    known_outcomes(connection, EFFORT, ["A"], groups, FAR)
+    row = connection.execute("select name, parameter_types::text[] as types from pg_prepared_statements").fetchone()
+    assert row is not None
+    nothing = ", ".join(["null"] * len(row["types"]))
+    plan = connection.execute(f"explain execute {row['name']} ({nothing})".encode())
+    return "\n".join(line["QUERY PLAN"] for line in plan)
+
+
+def test_texts_longer_than_an_index_takes_are_kept_and_found(database: Database) -> None:
+    longest = "".join(chr(0x4E00 + number) for number in range(20_000))  # does not compress
+    keep(database, *dated("A", [7], component=longest, issue_type=longest))
+    _, found = ask(database, ["A"], groups=[asked := Asked("A", "component", (longest,))])
+    assert found[asked].recent == (7.0,)
+
+
+def test_undated_outcomes_stand_before_dated_ones(database: Database) -> None:
+    late, early = dated("A", [9, 2])
+    keep(database, late, replace(undated("A", [4.0])[0], key="A-9"), early)
+    assert ask(database, ["A"])[0]["A"].outcomes.recent == (4.0, 2.0, 9.0)
+    assert ask(database, ["A"], START + timedelta(hours=2))[0]["A"].outcomes.recent == (2.0,)
 
 
 def test_what_was_imported_before_the_clock_was_set_back_is_still_known(database: Database) -> None:
-    with database.transaction() as connection:
-        import_issues(connection, undated("A", [3.0, 5.0]))
+    keep(database, *undated("A", [3.0, 5.0], component="web"))
     move_clock(database, -timedelta(days=5))
-    assert ask(database, ["A"], datetime.now(UTC))["A"].count == 2
-    assert ask(database, ["A"], START)["A"] is NONE_KNOWN
+    asked = Asked("A", "component", ("web",))
+    projects, groups = ask(database, ["A"], datetime.now(UTC), [asked])
+    assert projects["A"].outcomes.count == groups[asked].count == 2
+    projects, groups = ask(database, ["A"], START, [asked])
+    assert (projects["A"].outcomes, groups) == (NONE_KNOWN, {})
+
+
+@pytest.mark.parametrize("target, known", [("lines_of_code", "completed_at"), ("effort_hours", "title")])
+def test_an_unknown_target_is_not_found(target: str, known: str) -> None:
+    with pytest.raises(NotFoundError, match="no outcomes are kept"):
+        Looking(target, known, (), estimates=False, cases=False)
+
+
+def test_only_fields_of_an_issue_that_are_meant_for_it_make_groups() -> None:
+    with pytest.raises(NotFoundError, match=r"no issues are grouped by id; by: issue_type, component"):
+        Looking("effort_hours", "completed_at", (("one", ("component", "id")),), estimates=False, cases=False)

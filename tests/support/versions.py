@@ -1,22 +1,25 @@
-"""Versions of story points without MLflow: fitted here, and promoted by what stands in for its aliases."""
+"""Versions without MLflow: fitted here, and promoted by what stands in for its aliases."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import projects
 from forecastle.errors import NotFoundError
+from forecastle.generator.dated import DatedPortfolio, generate_dated_issues
 from forecastle.generator.issues import Portfolio, generate_issues
+from forecastle.records.issues import IssueRecord
 from forecastle.registry.bundle import digest_of_features
 from forecastle.registry.dataset import digest_of_rows, rows_of_issues
-from forecastle.registry.declaration import resolve
-from forecastle.registry.examples import make_examples
+from forecastle.registry.declaration import ModelType
+from forecastle.registry.examples import extract_all
 from forecastle.registry.promotions import VersionFiles
-from forecastle.registry.training import DatasetInfo, fit
+from forecastle.registry.training import Budget, DatasetInfo, fit
 
 MODEL_TYPE = projects.get_model_type("delivery.story_points")
+EFFORT = projects.get_model_type("delivery.effort")
 
 
 @dataclass
@@ -38,18 +41,26 @@ class Aliases:
         self.set_to.pop(alias, None)
 
 
-def make_version(number: int, issues: int) -> VersionFiles:
-    """Fitted on as many synthetic issues."""
-    rows = rows_of_issues(MODEL_TYPE, generate_issues(Portfolio(issues=issues)))
+def make_version(number: int, issues: int, model_type: ModelType = MODEL_TYPE) -> VersionFiles:
+    """Fitted on as many synthetic issues of each project."""
+    rows = rows_of_issues(model_type, issues_of(model_type, issues))
     digest = digest_of_rows(rows)
-    examples = make_examples(rows.rows, resolve(MODEL_TYPE.scorer))
-    bundle = fit(MODEL_TYPE, examples, DatasetInfo(digest, rows.time_basis)).bundle
-    files = {f"bundle/{name}": content for name, content in bundle.files().items()}
+    dataset = DatasetInfo(digest, rows.time_basis)
+    fitted = fit(model_type, extract_all(model_type, rows.rows), dataset, budget=Budget(trials=1))
+    files = {f"bundle/{name}": content for name, content in fitted.bundle.files().items()}
     provenance = {
         "run_id": f"run-{number}",
         "dataset.digest": digest,
         "git.commit": hashlib.sha1(str(number).encode()).hexdigest(),
-        "feature.digest": digest_of_features(MODEL_TYPE),
+        "feature.digest": digest_of_features(model_type),
         "trained_by": "tester",
     }
     return VersionFiles(number, files, provenance)
+
+
+def issues_of(model_type: ModelType, issues: int) -> list[IssueRecord]:
+    """Synthetic issues that have what the model type learns: points without dates, or hours with dates."""
+    if model_type.target == "story_points":
+        return list(generate_issues(Portfolio(issues=issues)))
+    found = generate_dated_issues(DatedPortfolio(issues=issues))
+    return [replace(issue, project_key=issue.project_key.replace("DEMO", "DONE")) for issue in found]

@@ -42,7 +42,7 @@ class PredictionRange(BaseModel):
     target: float = Field(description="Share of issues whose hours the interval is made to hold")
 
 
-class Baseline(BaseModel):
+class HoursBaseline(BaseModel):
     name: str = Field(description="The naive rule that the model has to beat")
     hours: float | None = Field(description="What it says; null where the project has no known hours")
 
@@ -59,7 +59,7 @@ class EffortAnswer(BaseModel):
         description="Probability that the truth lies within a factor of two; null where nothing was measured yet"
     )
     prediction_range: PredictionRange
-    baseline: Baseline
+    baseline: HoursBaseline
     method: Method = Field(description="What answered")
     reasoning: str = Field(description="Why this method, and what it looked at")
     similar_issues: list[SimilarIssue] | None = Field(
