@@ -11,21 +11,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import redis
+from processes import environment_of, processes_of
 
-import forecastle
 from forecastle.embedded.home import Home
-from forecastle.embedded.servers import EVERYTHING, addresses
+from forecastle.embedded.servers import addresses
 from forecastle.settings import Settings
 from forecastle.store.objects import Objects
 
-ROOT = Path(forecastle.__file__).parents[1]
 THREE = ("postgresql", "valkey", "s3")
 Await = Callable[[Callable[[], bool], float], None]
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="Linux ends children with their parent")
@@ -65,9 +64,7 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        known = {item.metadata["variable"] for item in fields(Settings)}
-        kept = {name: value for name, value in os.environ.items() if name not in known}
-        return {**kept, "FORECASTLE_HOME": str(self.home), "FORECASTLE_HTTP_PORT": "0", "PYTHONPATH": str(ROOT)}
+        return environment_of(self.home)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -128,16 +125,7 @@ class Place:
         return time.monotonic() - began
 
     def processes(self) -> list[str]:
-        """Command lines of all processes that work in the home or name it; zombies have none."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                if command and (str(self.home) in command or str(self.home) in os.readlink(process / "cwd")):
-                    found.append(f"{process.name} {command}")
-            except OSError:
-                continue
-        return found
+        return processes_of(self.home)
 
 
 @pytest.fixture
@@ -449,24 +437,6 @@ def test_a_full_disk_is_a_sentence_and_damages_nothing(small_disk: Path) -> None
     with place.up("--only", "postgresql,valkey"):
         assert is_there()
     assert not place.processes()
-
-
-@linux_only
-@pytest.mark.slow
-def test_everything_is_up_again_right_after_kill_9_of_the_supervisor(place: Place, await_that: Await) -> None:
-    with place.up() as supervisor:
-        before = place.settings(*EVERYTHING)
-        supervisor.kill()
-        supervisor.wait()
-    began = time.monotonic()
-    with place.up() as supervisor:
-        print(f"everything is up again {time.monotonic() - began:.1f} s after kill -9 of the supervisor")
-        assert place.settings(*EVERYTHING) == before
-        supervisor.kill()
-        supervisor.wait()
-    began = time.monotonic()
-    await_that(lambda: not place.processes(), 20)
-    print(f"nothing is left {time.monotonic() - began:.1f} s after kill -9 of the supervisor")
 
 
 @pytest.mark.slow
