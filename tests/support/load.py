@@ -103,8 +103,9 @@ def plan(database: Database, name: str, **arguments: str) -> job_runs.JobRun:
 
 @dataclass
 class Watch:
-    """Looks at the processes of jobs, and keeps the runs that had two at once."""
+    """Looks at the processes of jobs; keeps the runs that it saw, and those that had two at once."""
 
+    seen: set[str] = field(default_factory=set)
     doubled: set[str] = field(default_factory=set)
 
     def __call__(self) -> None:
@@ -117,4 +118,5 @@ class Watch:
                     continue
                 group = (process / "stat").read_text().rpartition(")")[2].split()[2]
                 found[words[words.index("jobs.child") + 2]] += group == process.name
+        self.seen |= found.keys()
         self.doubled |= {run for run, number in found.items() if number > 1}
