@@ -41,7 +41,7 @@ class Repeated:
         while not is_over.wait(self.pause_seconds):
             try:
                 self.acknowledged.append(self.do())
-            except (ForecastleError, OSError, HTTPException, EOFError):
+            except (ForecastleError, OSError, HTTPException):
                 self.refused += 1
 
 

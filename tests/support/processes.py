@@ -35,15 +35,21 @@ def environment_of(home: Path) -> dict[str, str]:
 
 
 def processes_of(home: Path) -> list[str]:
-    """Command lines of all other processes that work in the home, name it or were told of it; zombies have none."""
+    """Command lines of all other processes that name the home, work in it or were told of it; zombies have none."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            told = (process / "environ").read_bytes().decode(errors="replace")
-            if command and any(str(home) in text for text in (command, os.readlink(process / "cwd"), told)):
+            if command and (str(home) in command or _knows(process, str(home))):
                 found.append(f"{process.name} {command}")
     return [line for line in found if int(line.split()[0]) != os.getpid()]
+
+
+def _knows(process: Path, home: str) -> bool:
+    """Whether the process works in the home or has it in its environment; not those whom one may not look at."""
+    with suppress(PermissionError):
+        return home in os.readlink(process / "cwd") or home.encode() in (process / "environ").read_bytes()
+    return False
 
 
 def await_that(holds: Callable[[], bool], seconds: float = 15, pause_seconds: float = 0.02) -> None:
