@@ -18,8 +18,8 @@ up: .venv/.runtime ## start all servers; Ctrl-C stops them
 test: .venv/.dev ## the tests, with real embedded servers (at most 10 minutes)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-test-slow: .venv/.dev ## the tests that need minutes
-	@$(BIN)/python -m pytest -m slow
+test-slow: .venv/.dev ## the tests that need minutes (at most 12)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 check: .venv/.dev ## format, lint, types, import contracts, conda.yaml, docs
 	@$(BIN)/ruff format --check .

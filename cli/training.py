@@ -45,10 +45,10 @@ def train(model_type: str, project: str) -> None:
 
 def run_training(settings: Settings, model_type: str, project: str) -> str:
     """Run the entry point `train` as a child process with these settings; returns the MLflow run's id."""
-    from forecastle.registry.tracking import Tracking  # MLflow takes seconds to import
+    from forecastle.registry.tracking import PATIENT_RETRIES, Tracking  # MLflow takes seconds to import
 
     say(f"training {model_type} with mlflow run")
-    tracking = Tracking(settings.require_tracking_uri())
+    tracking = Tracking(settings.require_tracking_uri(), PATIENT_RETRIES)
     return tracking.run_training(projects.ROOT, settings, model_type, project)
 
 

@@ -57,7 +57,8 @@ def call(function: str, settings: Settings, run_id: UUID) -> Ending:
                 run = get_run(connection, run_id)
             done = resolve(function)(Work(settings, database, run))
     except ForecastleError as error:
-        return Ending("failed", str(error), error_code=error.code)
+        hint = f"; try again with `forecastle jobs retry {run_id}`" if error.retryable else ""
+        return Ending("failed", f"{error}{hint}", error_code=error.code)
     except MemoryError:
         return Ending("failed", "it needed more memory than its limit", error_code="memory_limit")
     except Exception as error:  # noqa: BLE001 - every failure is written

@@ -21,6 +21,21 @@ from forecastle.store.objects import Objects
 TEMPLATE = "forecastle_template"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests measured (`record_property`), whether they passed or not: a test's name, then a line a case."""
+    reports = [one for found in terminalreporter.stats.values() for one in found if isinstance(one, pytest.TestReport)]
+    measured: dict[str, list[str]] = {}
+    for one in sorted(reports, key=lambda report: report.start):
+        if one.when == "call" and one.user_properties:
+            name, _, case = one.nodeid.partition("::")[2].partition("[")
+            figures = "; ".join(f"{what} {value}" for what, value in one.user_properties)
+            measured.setdefault(name, []).append(f"  {case.rstrip(']'):36}{figures}")
+    if measured:
+        terminalreporter.section("measured")
+    for name, lines in measured.items():
+        terminalreporter.write_line("\n".join([name, *lines]))
+
+
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings with the address of a PostgreSQL server of this run."""

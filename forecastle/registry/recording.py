@@ -16,6 +16,7 @@ import mlflow
 import pandas as pd
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
 from mlflow.models import infer_signature
 
@@ -62,14 +63,14 @@ def train(database: Database, objects: Objects, asked: TrainingRequest, on_progr
     with _run(asked) as run_id:
         found = datasets.read_rows(database, asked.model_type, asked.project)
         version = datasets.save_version(database, objects, asked.registered_model, found)
+        with database.transaction() as connection:  # the last that is asked of the database: learning may take hours
+            names = {str(project.id): project.key for project in list_projects(connection)}
         _log_dataset(objects, version, found.unknown_when)
         on_progress(f"dataset {version.name} version {version.version}: {version.rows:,} rows")
         rows = datasets.load_version(objects, version).rows
         examples = make_examples(rows, resolve(asked.model_type.scorer))
         fitted = fit(asked.model_type, examples, DatasetInfo(version.digest, version.time_basis), on_progress)
         on_progress("recording in MLflow")
-        with database.transaction() as connection:
-            names = {str(project.id): project.key for project in list_projects(connection)}
         _log_fit(asked.model_type, fitted, names)
         return _register(asked, fitted, version, run_id)
 
@@ -211,6 +212,7 @@ def _register(asked: TrainingRequest, fitted: Fitted, version: DatasetVersion, r
     client = mlflow.MlflowClient()
     registered = mlflow.register_model(logged.model_uri, asked.registered_model, tags=tags)
     try:
+        _delete_twins(client, registered)
         client.update_model_version(asked.registered_model, registered.version, description=_summary(fitted))
         if asked.project is not None:
             client.set_registered_model_tag(asked.registered_model, "project", str(asked.project))
@@ -226,3 +228,10 @@ def _register(asked: TrainingRequest, fitted: Fitted, version: DatasetVersion, r
         tags,
         int(registered.creation_timestamp),
     )
+
+
+def _delete_twins(client: mlflow.MlflowClient, registered: ModelVersion) -> None:
+    """Where MLflow registered a version but could not say so, it was asked again and registered a second one."""
+    for found in client.search_model_versions(f"run_id = '{registered.run_id}'"):
+        if found.version != registered.version:
+            client.delete_model_version(found.name, found.version)

@@ -26,11 +26,13 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 
 from forecastle.errors import ForecastleError, NotFoundError, ServerError, TrainingError
 from forecastle.registry.bundle import FOLDER
-from forecastle.registry.promotions import VersionFiles
+from forecastle.registry.promotions import PREVIOUS, PRODUCTION, VersionFiles
 from forecastle.settings import Settings
 
 PROVENANCE_TAGS = ("dataset.digest", "git.commit", "feature.digest", "bundle.digest", "trained_by")
 
+PATIENT_RETRIES = 5
+"""How often a training asks again: with pauses of 0, 4, 8, 16 and 32 s it outlasts a restart of any server."""
 _NOT_FOUND = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
 
 
@@ -64,11 +66,14 @@ def _translated(error: MlflowException) -> ForecastleError:
 
 
 class Tracking:
-    """MLflow at one address. Every method raises ServerError where it does not answer."""
+    """MLflow at one address. Every method raises ServerError where it does not answer.
 
-    def __init__(self, uri: str) -> None:
+    `retries` is how often this process, and a training that it starts, asks again before that.
+    """
+
+    def __init__(self, uri: str, retries: int = 2) -> None:
         # The defaults hold a caller for minutes when the server is down.
-        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(retries)
         MLFLOW_HTTP_REQUEST_TIMEOUT.set(20)
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
         mlflow.set_tracking_uri(uri)
@@ -130,17 +135,18 @@ class Tracking:
         # MLflow hands its own environment on to the child, and starts `python` from the path.
         os.environ.update(settings.as_environment())
         os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-        try:
-            run = mlflow.projects.run(
-                uri=str(root),
-                entry_point="train",
-                parameters={"model_type": model_type, "project": project},
-                experiment_name=model_type,
-                env_manager="local",
-                run_name=run_name,
-            )
-        except ExecutionException as error:
-            raise TrainingError(self._reason(error)) from None
+        with mlflow_errors():
+            try:
+                run = mlflow.projects.run(
+                    uri=str(root),
+                    entry_point="train",
+                    parameters={"model_type": model_type, "project": project},
+                    experiment_name=model_type,
+                    env_manager="local",
+                    run_name=run_name,
+                )
+            except ExecutionException as error:
+                raise TrainingError(self._reason(error)) from None
         return str(run.run_id)
 
     def find_finished(self, experiment: str, run_name: str) -> str | None:
@@ -150,15 +156,25 @@ class Tracking:
         return next((run.info.run_id for run in runs if run.info.status == "FINISHED"), None)
 
     def kill_runs(self, experiment: str, run_name: str, reason: str) -> None:
-        """End the runs of this name that were cut off, and their child runs, as KILLED with the reason."""
+        """End the runs of this name that were cut off, and their child runs, as KILLED with the reason.
+
+        What they had registered is taken back, unless it serves.
+        """
         with mlflow_errors():
             for run in self._named(experiment, run_name):
-                if run.info.status == "FINISHED" or "failure" in run.data.tags:
+                if run.info.status == "FINISHED" or (run.info.status == "FAILED" and "failure" in run.data.tags):
                     continue  # it has an end of its own
                 children = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and attributes.status = 'RUNNING'"
                 for cut in (run, *self._client.search_runs([run.info.experiment_id], children)):
-                    self._client.set_tag(cut.info.run_id, "failure", reason)
+                    self._client.set_tag(cut.info.run_id, "failure", cut.data.tags.get("failure", reason))
                     self._client.set_terminated(cut.info.run_id, "KILLED")
+                self._take_back(run.info.run_id)
+
+    def _take_back(self, run_id: str) -> None:
+        for found in self._client.search_model_versions(f"run_id = '{run_id}'"):
+            version = self._client.get_model_version(found.name, found.version)
+            if not {PRODUCTION, PREVIOUS} & set(version.aliases):
+                self._client.delete_model_version(found.name, found.version)
 
     def _named(self, experiment: str, run_name: str) -> list[Run]:
         found = self._client.get_experiment_by_name(experiment)

@@ -7,12 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +18,7 @@ import pytest
 
 import projects
 from forecastle.access.principals import Principal, Role, add_user
-from forecastle.embedded.home import Home
-from forecastle.embedded.servers import EVERYTHING, addresses, running
+from forecastle.embedded.servers import running
 from forecastle.generator.issues import Portfolio, generate_issues
 from forecastle.registry.dataset import rows_of_issues
 from forecastle.registry.declaration import resolve
@@ -306,125 +302,3 @@ def test_a_first_promotion_that_was_killed_leaves_nothing_serving_and_its_alias_
     Promoter(database, objects, aliases, lambda name, found: None).promote(NAME, 3, REVIEWER, "tested")
     assert aliases.calls[0] == ("production", None)
     assert aliases.now() == {"production": 3}
-
-
-@dataclass
-class Load:
-    """Asks a façade again and again from threads of its own, and keeps what was acknowledged."""
-
-    asking: Any
-    acknowledged: list[dict[str, Any]] = field(default_factory=list)
-    refused: int = 0
-    is_over: threading.Event = field(default_factory=threading.Event)
-
-    def ask(self) -> None:
-        while not self.is_over.wait(0.02):
-            try:
-                status, answer = self.asking.ask()
-            except OSError:
-                status, answer = 0, {}
-            if status == 200:
-                self.acknowledged.append(answer)
-            else:
-                self.refused += 1
-
-    @contextmanager
-    def running(self, threads: int = 2) -> Iterator[None]:
-        started = [threading.Thread(target=self.ask) for _ in range(threads)]
-        for thread in started:
-            thread.start()
-        try:
-            yield
-        finally:
-            self.is_over.set()
-            for thread in started:
-                thread.join()
-
-
-@contextmanager
-def kept_running(home: Path) -> Iterator[None]:
-    """Everything, started by `forecastle up` in the background and stopped by `down`; leaves no process."""
-    known = {item.metadata["variable"] for item in fields(Settings)}
-    environment = {name: value for name, value in os.environ.items() if name not in known}
-    environment |= {"FORECASTLE_HOME": str(home), "FORECASTLE_HTTP_PORT": "0", "PYTHONPATH": str(projects.ROOT)}
-    command = [sys.executable, "-m", "cli.main"]
-    began = time.monotonic()
-    subprocess.run([*command, "up", "--detach"], env=environment, check=True)
-    print(f"everything ready from an empty folder after {time.monotonic() - began:.1f} s")
-    groups = [record.pid for record in Home(home).records().values()]
-    try:
-        yield
-        subprocess.run([*command, "status"], env=environment, check=True)
-        groups += [record.pid for record in Home(home).records().values()]
-    finally:
-        subprocess.run([*command, "down"], env=environment, check=True)
-    assert not [pid for group in groups for pid in living(group)]
-
-
-KILLED_AT_ONCE = (
-    ("postgresql",),
-    ("postgresql", "valkey", "s3", "mlflow"),
-    ("postgresql", "s3", "mlflow", "facade"),
-)
-
-
-@pytest.mark.slow
-def test_four_servers_killed_at_once_under_load_are_back_and_every_acknowledged_prediction_is_there_once(
-    tmp_path: Path, bundle: dict[str, bytes], client: Callable[[str | None, str], Any], await_that: Callable[..., None]
-) -> None:
-    home = tmp_path / "home"
-    with kept_running(home):
-        given = addresses(Settings(home=home), EVERYTHING)
-        assert given is not None
-        with Database(given.require_database_url(), 2) as database, database.transaction() as connection:
-            import_issues(connection, list(generate_issues(Portfolio(issues=60))))
-            key = add_user(connection, "max", Role.MEMBER)
-        Place(given, ExitStack(), Aliases(tmp_path / "aliases.json", bundle), key).promote(
-            given.require_database_url(), 1
-        )
-        load = Load(client(given.facade_url, key))
-        await_that(lambda: load.asking.ask()[0] == 200, 15)
-        with load.running():
-            for names in KILLED_AT_ONCE:
-                await_more(load, await_that)
-                before = {name: _pid(home, name) for name in names}
-                others = {name: _pid(home, name) for name in EVERYTHING if name not in names}
-                for pid in before.values():
-                    os.kill(pid, signal.SIGKILL)
-                began = time.monotonic()
-                await_that(lambda killed=before: are_back(home, killed, given), 60)
-                print(f"{', '.join(names)} back {time.monotonic() - began:.1f} s after kill -9")
-                await_more(load, await_that)
-                await_that(lambda: reads_its_tables(given.require_tracking_uri()), 10)
-                assert {name: _pid(home, name) for name in others} == others
-        ids = [answer["prediction_id"] for answer in load.acknowledged]
-        print(f"{len(ids)} predictions acknowledged, {load.refused} refused")
-        assert len(set(ids)) == len(ids)
-        for answer in load.acknowledged:
-            assert kept(given.database_url, answer["prediction_id"]) == answer
-
-
-def reads_its_tables(mlflow: str) -> bool:
-    """Whether an MLflow server has a connection to its database that works."""
-    body = json.dumps({"max_results": 1}).encode()
-    request = urllib.request.Request(
-        f"{mlflow}/api/2.0/mlflow/experiments/search", body, {"Content-Type": "application/json"}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def are_back(home: Path, killed: dict[str, int], given: Settings) -> bool:
-    """Whether all answer at the addresses that they had, from other processes."""
-    records = Home(home).records()
-    are_new = all(name in records and records[name].pid != pid for name, pid in killed.items())
-    return are_new and addresses(Settings(home=home), EVERYTHING) == given
-
-
-def await_more(load: Load, await_that: Callable[..., None]) -> None:
-    """Wait until the façade has answered twenty more questions."""
-    wanted = len(load.acknowledged) + 20
-    await_that(lambda: len(load.acknowledged) >= wanted, 30)

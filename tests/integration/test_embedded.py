@@ -385,14 +385,3 @@ def test_mlflow_keeps_an_experiment_and_a_file_and_leaves_nothing_behind(home: P
     assert not (home / "run" / "servers.json").exists()
     assert reported[:3] == ["starting postgresql", "starting s3", "starting mlflow"]
     assert password not in (home / "logs" / "mlflow.log").read_text()
-
-
-@linux_only
-@pytest.mark.slow
-def test_kill_9_of_the_starter_ends_mlflow_and_its_worker_too(home: Path) -> None:
-    starter = start_elsewhere(home, "postgresql,mlflow")
-    said(starter)
-    assert any("uvicorn" in command for command in processes_of(home))
-    starter.kill()
-    starter.communicate()
-    await_that(lambda: not processes_of(home))

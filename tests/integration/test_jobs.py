@@ -179,30 +179,6 @@ def test_how_jobs_fail_is_written_without_anybodys_text(open_shop: Shop) -> None
     assert "slow_jobs.py" in open_shop.logs()
 
 
-@pytest.mark.slow
-def test_a_run_whose_worker_is_killed_is_taken_over_within_a_minute_and_never_runs_twice_at_once(
-    shop: Shop, await_that: Await, record_property: Any
-) -> None:
-    shop.start(BEAT, "beat")
-    first = shop.start(WORKER, "first")
-    run = shop.plan("note", file=shop.folder / "lines", seconds=5)
-    await_that(lambda: len(shop.lines()) > 3, 10)
-    shop.start(WORKER, "second")
-    first.kill()
-    killed = time.time()
-    found = shop.ended(run, 75)
-    assert (found.outcome, found.attempts) == ("succeeded", 2)
-    begins = [line for line in shop.lines() if line[0] == "begin"]
-    assert len(begins) == 2
-    takeover = float(begins[1][2]) - killed
-    record_property("takeover_seconds", takeover)
-    print(f"taken over after {takeover:.1f} s")
-    assert takeover < 60
-    last_of_first = max(float(line[2]) for line in shop.lines() if line[1] == begins[0][1])
-    assert last_of_first < float(begins[1][2])
-    assert last_of_first - killed < 2
-
-
 def test_a_worker_that_is_told_to_stop_gives_its_run_back(shop: Shop, await_that: Await) -> None:
     shop.start(BEAT, "beat")
     first = shop.start(WORKER, "first")

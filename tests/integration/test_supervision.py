@@ -20,7 +20,6 @@ import redis
 from supervised import Await, Place
 
 from forecastle.embedded.home import Home
-from forecastle.embedded.servers import EVERYTHING
 from forecastle.settings import Settings
 from forecastle.store.objects import Objects
 
@@ -340,24 +339,6 @@ def test_a_server_that_does_not_exist_is_told(place: Place) -> None:
         refused = place.run(*arguments)
         assert refused.returncode == 2
         assert "there is no server oracle; there are postgresql, valkey, s3" in refused.stderr
-
-
-@linux_only
-@pytest.mark.slow
-def test_everything_is_up_again_right_after_kill_9_of_the_supervisor(place: Place, await_that: Await) -> None:
-    with place.up() as supervisor:
-        before = place.settings(*EVERYTHING)
-        supervisor.kill()
-        supervisor.wait()
-    began = time.monotonic()
-    with place.up() as supervisor:
-        print(f"everything is up again {time.monotonic() - began:.1f} s after kill -9 of the supervisor")
-        assert place.settings(*EVERYTHING) == before
-        supervisor.kill()
-        supervisor.wait()
-    began = time.monotonic()
-    await_that(lambda: not place.processes(), 20)
-    print(f"nothing is left {time.monotonic() - began:.1f} s after kill -9 of the supervisor")
 
 
 @pytest.mark.slow

@@ -16,6 +16,8 @@ from mlflow.entities import Run
 
 from forecastle.access.principals import Role, add_user
 from forecastle.generator.issues import Portfolio, generate_issues
+from forecastle.registry.recording import _delete_twins
+from forecastle.registry.tracking import Tracking
 from forecastle.settings import Settings
 from forecastle.store import job_runs
 from forecastle.store.database import Database, temporary_database
@@ -98,6 +100,36 @@ def test_training_succeeds_in_the_name_of_who_planned_it(shop: Shop) -> None:
     again = shop.run(run_id)
     assert (again.outcome, again.detail) == ("succeeded", f"MLflow run {tracked.info.run_id}, by an earlier attempt")
     assert len(shop.tracked(run_id)) == 1
+
+
+@pytest.mark.slow
+def test_what_an_attempt_that_was_cut_off_had_registered_is_taken_back_unless_it_serves(shop: Shop) -> None:
+    client, tracking = (
+        MlflowClient(shop.settings.require_tracking_uri()),
+        Tracking(shop.settings.require_tracking_uri()),
+    )
+    experiment = client.create_experiment("cut off")
+    client.create_registered_model("cut off")
+    for _ in range(2):
+        run = client.create_run(experiment, run_name="job 1")
+        client.create_model_version("cut off", f"runs:/{run.info.run_id}/model", run.info.run_id)
+    client.set_registered_model_alias("cut off", "production", "1")
+    tracking.kill_runs("cut off", "job 1", "its worker was lost")
+    found = client.search_runs([experiment])
+    assert {(run.info.status, run.data.tags["failure"]) for run in found} == {("KILLED", "its worker was lost")}
+    assert [one.version for one in client.search_model_versions("name = 'cut off'")] == ["1"]
+
+
+@pytest.mark.slow
+def test_a_version_that_mlflow_registered_twice_because_it_was_asked_again_stands_once(shop: Shop) -> None:
+    client = MlflowClient(shop.settings.require_tracking_uri())
+    client.create_registered_model("asked again")
+    run = client.create_run(client.create_experiment("asked again"))
+    other = client.create_run(run.info.experiment_id)
+    for one in (other, run, run):
+        last = client.create_model_version("asked again", f"runs:/{one.info.run_id}/model", one.info.run_id)
+    _delete_twins(client, last)
+    assert {one.version for one in client.search_model_versions("name = 'asked again'")} == {"1", "3"}
 
 
 @pytest.mark.slow

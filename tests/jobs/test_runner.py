@@ -26,6 +26,7 @@ from jobs.runner import Runner
 SLEEP = """
 import time
 from pathlib import Path
+from forecastle.errors import ServerError
 
 def sleep(work):
     file = Path(work.run.arguments["file"])
@@ -33,6 +34,9 @@ def sleep(work):
         file.with_suffix(".new").write_text(str(time.time()))
         file.with_suffix(".new").replace(file)  # whoever reads it finds it whole
         time.sleep(0.05)
+
+def without_server(work):
+    raise ServerError("MLflow did not answer")
 
 def secret(work):
     raise ValueError("somebody's text")
@@ -142,3 +146,13 @@ def test_a_failure_is_told_by_its_kind_and_place_and_never_by_its_message(
     )
     assert "somebody" not in caplog.text
     assert "sleeping.py" in caplog.text
+
+
+@pytest.mark.usefixtures("module")
+def test_a_failure_for_want_of_a_server_says_how_to_try_again(database: Database, database_url: str) -> None:
+    run = plan(database)
+    ending = call("sleeping:without_server", Settings(database_url=database_url), run.id)
+    assert (ending.error_code, ending.detail) == (
+        "server_unavailable",
+        f"MLflow did not answer; try again with `forecastle jobs retry {run.id}`",
+    )

@@ -9,17 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from processes import processes_of
+from processes import environment_of, processes_of
 
-import forecastle
 from forecastle.embedded.home import Home
 from forecastle.embedded.servers import addresses
 from forecastle.settings import Settings
 
-ROOT = Path(forecastle.__file__).parents[1]
 Await = Callable[[Callable[[], bool], float], None]
 
 
@@ -34,10 +32,7 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        known = {item.metadata["variable"] for item in fields(Settings)}
-        kept = {name: value for name, value in os.environ.items() if name not in known}
-        ours = {"FORECASTLE_HOME": str(self.home), "FORECASTLE_HTTP_PORT": "0", "PYTHONPATH": str(ROOT)}
-        return {**kept, **ours, **self.variables}
+        return {**environment_of(self.home), **self.variables}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
