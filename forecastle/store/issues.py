@@ -216,7 +216,8 @@ def _latest(latest: Latest) -> sql.Composed:
     return sql.SQL("""
         select id from (
             select id, case when every(time_basis = 'date') over () then extract(epoch from created_at)::float8
-                else percent_rank() over (partition by project_id order by coalesce(created_at, 'epoch'), ordinal)
+                else percent_rank() over (partition by project_id order by
+                    case time_basis when 'date' then created_at else 'epoch' end, ordinal)
                 end as position
             from issues where {} is not null and {}
         ) as placed order by position desc limit %(rows)s

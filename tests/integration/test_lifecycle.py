@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from projects.delivery.story_points.people import _issues_of
 
 import projects
 from forecastle.access.principals import Principal, Role, add_user
@@ -34,7 +35,6 @@ from forecastle.store import promotions as ledger
 from forecastle.store.database import Database, temporary_database
 from forecastle.store.migrate import migrate
 from forecastle.store.objects import Objects
-from projects.delivery.story_points.people import _issues_of
 
 MODEL_TYPE = projects.get_model_type("delivery.story_points")
 NAME = MODEL_TYPE.name

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from projects.delivery.story_points.people import COLUMNS, TRAINER
 
 from forecastle.errors import NotFoundError, NothingServesError
 from forecastle.generator.issues import Portfolio, generate_issues
@@ -23,7 +24,6 @@ from forecastle.registry.training import Fitted, fit
 from projects import get_model_type
 from projects.delivery.story_points.answer import StoryPointsAnswer, StoryPointsRequest, answer_many
 from projects.delivery.story_points.model import CANDIDATE, SCORER, LinearPoints, extract, from_points, to_points
-from projects.delivery.story_points.people import COLUMNS, TRAINER
 from projects.delivery.story_points.rules import (
     CUSTOMARY,
     FEW,
