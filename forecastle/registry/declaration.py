@@ -70,7 +70,7 @@ class ModelType:
     """Model types whose answers it combines."""
 
     def group_keys(self, request: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-        """What an issue must share with this request to be in each group; groups that the request says nothing of lack."""
+        """What an issue must share with this request to be in each group; groups of which it says nothing lack."""
         keys = {name: tuple(request.get(field) for field in fields) for name, fields in self.groups.items()}
         return {name: key for name, key in keys.items() if all(value not in (None, "") for value in key)}
 
@@ -113,7 +113,7 @@ class Settled(Protocol):
         ...
 
     def confidence(self, share_within: Callable[[float], float]) -> float:
-        """The probability of what the model type calls a hit; `share_within` is the share of earlier rows up to a score."""
+        """The probability of what the model type calls a hit; `share_within` is earlier rows' share up to a score."""
         ...
 
     def is_hit(self, truth: float) -> bool:
@@ -154,6 +154,22 @@ class Scorer(Protocol):
 Settings = Mapping[str, Any]
 
 
+class Importance(Protocol):
+    """What one part of a candidate looks at: numbers by name, the largest first, and what these are."""
+
+    @property
+    def part(self) -> str: ...
+
+    @property
+    def measure(self) -> str: ...
+
+    @property
+    def explanation(self) -> str: ...
+
+    @property
+    def values(self) -> Mapping[str, float]: ...
+
+
 class Trainer(Protocol):
     """The part of a model type that learns from examples."""
 
@@ -182,6 +198,10 @@ class Trainer(Protocol):
 
     def table(self, features: Sequence[Any]) -> Any:
         """A table for the estimator's `predict`."""
+        ...
+
+    def importances(self, candidate: str, form: FastForm) -> Sequence[Importance]:
+        """What the candidate looks at most, by the parts of a blend."""
         ...
 
 

@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecastle.errors import NotEnoughDataError, TrainingError
-from forecastle.monitoring.conformal import Thresholds, calibrate
+from forecastle.monitoring.conformal import calibrate
 from forecastle.monitoring.coverage import Coverage, coverage
 from forecastle.monitoring.skill import SkillTable, choose_methods
 from forecastle.registry.baselines import baseline
 from forecastle.registry.bundle import Bundle, Manifest, View, digest_of_features, load_bundle
-from forecastle.registry.declaration import Estimator, FastForm, ModelType, Scorer, Settled, Settings, Trainer, resolve
+from forecastle.registry.declaration import Estimator, FastForm, ModelType, Scorer, Settings, Settled, Trainer, resolve
 from forecastle.registry.examples import Example, Examples, Extracted
+from forecastle.registry.learning_curve import CurvePoint, learning_curve
 from forecastle.registry.predictor import Prediction, Predictor
 from forecastle.registry.search import TRIALS, Trial, fit_all, search
 
@@ -73,6 +74,8 @@ class FittedView:
     held_back: Sequence[Example]
     values: Mapping[str, Floats] = field(repr=False)
     """What every candidate and baseline alone would have answered to the held-back rows."""
+    learning_curve: Sequence[CurvePoint] = ()
+    """The chosen candidate on the held-back rows, after fewer rows to learn from and at last after all of them."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,10 @@ class Fitted:
     by_cluster: Mapping[str, Score]
     held_back: Sequence[Example]
     answers: Sequence[Prediction]
+    values: Mapping[str, Floats] = field(repr=False)
+    """Answers to the held-back rows, what is served first, then each method's."""
     losses: Mapping[str, Floats] = field(repr=False)
-    """Absolute errors on the held-back rows, what is served first, then each method."""
+    """Absolute errors on the held-back rows, in the order of `values`."""
 
     @property
     def main_view(self) -> FittedView:
@@ -177,7 +182,9 @@ def _fit_view(
     earlier, held_back = examples.known_by(cut), examples.asked_between(cut, math.inf)
     if len(earlier) < FEWEST_KNOWN:
         raise NotEnoughDataError(f"{model_type.name}, known before the held-back rows", len(earlier), FEWEST_KNOWN)
-    rows = [e for e in held_back if e.known.project.count]  # where nothing is known there is no baseline to compare with
+    rows = [
+        e for e in held_back if e.known.project.count
+    ]  # where nothing is known there is no baseline to compare with
     if not rows:
         raise NotEnoughDataError(f"{model_type.name}, held back with a known history", 0, 1)
     walk = _walk(parts, name, earlier, on_progress, budget)
@@ -187,6 +194,8 @@ def _fit_view(
     thresholds = {m: calibrate(walk.scores(m), model_type.coverage_target) for m in walk.answering(parts, candidate)}
     skill = walk.skill(parts, candidate)
     on_progress(f"{name}: scoring {len(rows):,} held-back rows")
+    settled = parts.settle_all(rows, estimators)
+    everything = CurvePoint(len(earlier), _errors(rows, settled[candidate]))
     view = View(candidate, estimators[candidate].fast_form(), skill, thresholds)
     found = FittedView(
         candidate=candidate,
@@ -196,9 +205,20 @@ def _fit_view(
         walked={m: float(np.mean(loss)) if len(loss) else math.nan for m, loss in walk.losses.items()},
         walked_rows=len(walk.rows),
         held_back=rows,
-        values={m: np.array([s.value for s in found]) for m, found in parts.settle_all(rows, estimators).items()},
+        values={m: np.array([s.value for s in found]) for m, found in settled.items()},
+        learning_curve=[*_learning_curve(parts, candidate, walk.settings, earlier, rows), everything],
     )
     return view, found
+
+
+def _learning_curve(
+    parts: _Parts, candidate: str, settings: Mapping[str, Settings], earlier: Examples, asked: Sequence[Example]
+) -> list[CurvePoint]:
+    def losses_of(estimators: Mapping[str, Estimator]) -> dict[str, Floats]:
+        settled = parts.settle_all(asked, estimators)
+        return {name: _errors(asked, settled[name]) for name in estimators}
+
+    return learning_curve(parts.trainer, candidate, settings, earlier, parts.model_type.least_rows, losses_of)
 
 
 @dataclass
@@ -291,9 +311,7 @@ def _check_parity(trainer: Trainer, estimator: Estimator, form: FastForm, held_b
             )
 
 
-def _scored(
-    parts: _Parts, bundle: Bundle, views: Mapping[str, FittedView], extracted: Extracted, cut: float
-) -> Fitted:
+def _scored(parts: _Parts, bundle: Bundle, views: Mapping[str, FittedView], extracted: Extracted, cut: float) -> Fitted:
     """Answer every held-back row as the façade would, and hold every method against it on the same rows."""
     predictor = Predictor.of(parts.model_type, bundle)
     places = {(view, e.cluster, e.key): n for view, found in views.items() for n, e in enumerate(found.held_back)}
@@ -323,6 +341,7 @@ def _scored(
         },
         held_back=held_back,
         answers=answers,
+        values=values,
         losses=losses,
     )
 
