@@ -28,7 +28,7 @@ FEW_POINTS = 200
 MOST_PROJECTS = 40
 MOST_NAMES = 20
 BLOCKS = 10
-LEAST_BLOCK_ROWS = 15
+LEAST_BLOCK_ROWS = 10
 COVERAGE_BAND = 0.03
 """How far from its target the gate lets coverage lie."""
 
@@ -97,9 +97,7 @@ def coverage_over_time(results: Results, time_basis: str, target: float) -> go.F
     blocks = _blocks(len(held))
     figure = _figure(axis, "share of outcomes within the interval")
     figure.add_hrect(target - COVERAGE_BAND, target + COVERAGE_BAND, fillcolor=GREEN, opacity=0.15, line_width=0)
-    figure.add_hline(
-        target, line_color=GREEN, annotation_text=f"target {target:.0%}", annotation_position="bottom right"
-    )
+    figure.add_hline(target, line_color=GREEN, name=f"target {target:.0%}", showlegend=True)
     middles = [positions[block[len(block) // 2]] for block in blocks]
     shares = [_share(held[block]) for block in blocks]
     figure.add_trace(_with_interval(middles, shares, "held", [len(block) for block in blocks]))
@@ -134,7 +132,7 @@ def errors_by_project(results: Results, names: Mapping[str, str]) -> go.Figure:
         )
     figure.update_yaxes(tickvals=list(range(len(chosen))), ticktext=labels, automargin=True, zeroline=False)
     _from_zero(figure, [m.by_project[project] for m in (served, best) for project in chosen])
-    return figure.update_layout(height=150 + 34 * len(chosen), legend_traceorder="reversed")
+    return figure.update_layout(height=190 + 34 * len(chosen), legend_traceorder="reversed")
 
 
 def importance(found: Importance) -> go.Figure:
@@ -146,7 +144,7 @@ def importance(found: Importance) -> go.Figure:
         go.Bar(x=values, y=[label_of(name) for name in names], orientation="h", marker_color=colors, showlegend=False)
     )
     figure.update_yaxes(type="category", automargin=True)
-    return figure.update_layout(height=110 + 20 * len(names))
+    return figure.update_layout(margin_b=50, height=130 + 20 * len(names))
 
 
 def learning_curve(results: Results, candidate: str, points: Sequence[CurvePoint]) -> go.Figure:
@@ -156,10 +154,7 @@ def learning_curve(results: Results, candidate: str, points: Sequence[CurvePoint
     figure = _figure("rows that taught", "mean absolute error")
     trace = _with_interval([point.rows for point in points], estimates, candidate, [len(results.rows)] * len(points))
     figure.add_trace(trace.update(mode="lines+markers", line={"color": BLUE}))
-    figure.add_hline(
-        reference.mae.value, line_color=ORANGE, line_dash="dash",
-        annotation_text=reference.name, annotation_position="bottom right",
-    )  # fmt: skip
+    figure.add_hline(reference.mae.value, line_color=ORANGE, line_dash="dash", name=reference.name, showlegend=True)
     figure.update_xaxes(type="log", tickvals=[point.rows for point in points])
     _from_zero(figure, [*estimates, reference.mae], axis="y")
     return figure
@@ -171,12 +166,12 @@ def label_of(text: str) -> str:
 
 
 def _figure(x: str, y: str) -> go.Figure:
-    legend = {"orientation": "h", "yanchor": "top", "y": -0.18, "x": 0}
+    legend = {"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0}
     return go.Figure(
         layout=go.Layout(
             template="plotly_white",
             height=400,
-            margin={"l": 10, "r": 20, "t": 40, "b": 10},
+            margin={"l": 10, "r": 20, "t": 30, "b": 95},
             legend=legend,
             font={"family": "system-ui, sans-serif", "size": 13},
             xaxis={"title": {"text": x}, "automargin": True},

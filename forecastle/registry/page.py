@@ -33,7 +33,7 @@ h3 {{ margin: 0 0 .2rem; font-size: 1rem; }}
 .scroll {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ text-align: left; padding: .2rem .9rem .2rem 0; border-bottom: 1px solid #e2e2e2; vertical-align: top; }}
-.facts td {{ overflow-wrap: anywhere; }} .scroll td {{ white-space: nowrap; }}
+.facts td {{ overflow-wrap: anywhere; }} .scroll th, .scroll td {{ white-space: nowrap; }}
 tr.marked td {{ font-weight: 600; background: #f3f7fa; }}
 .grid {{ display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1.8rem 2rem; margin: 1.2rem 0 1.8rem; }}
 @media (max-width: 900px) {{ .grid {{ grid-template-columns: minmax(0, 1fr); }} }}

@@ -159,10 +159,11 @@ def log_fit(
 ) -> None:
     """Fill the active run: figures, child runs, report and bundle; `names` are the projects' keys by cluster."""
     views = view_results(model_type, fitted)
+    experiment = mlflow.active_run().info.experiment_id
     mlflow.log_params({**candidates(fitted), "coverage_target": model_type.coverage_target})
     mlflow.log_metrics(run_metrics(fitted, overall, views, names))
     for child in child_runs(model_type, fitted, views, names):
-        with mlflow.start_run(run_name=child.name, nested=True, tags=dict(child.tags)):
+        with mlflow.start_run(experiment_id=experiment, run_name=child.name, nested=True, tags=dict(child.tags)):
             mlflow.log_params(dict(child.params))
             mlflow.log_metrics(dict(child.metrics))
     mlflow.log_table(scores_by_project(fitted, names), "scores_by_project.json")

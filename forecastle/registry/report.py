@@ -168,11 +168,12 @@ def _rows(fitted: Fitted, name: str, results: Results, names: Mapping[str, str])
 def _model(model_type: ModelType, fitted: Fitted, name: str, results: Results) -> Iterator[str]:
     """Figures of the candidate that answers."""
     view = fitted.views[name]
-    yield figure(
-        f"{name}-curve", "Learning curve", figures.learning_curve(results, view.candidate, view.learning_curve),
-        f"{view.candidate} alone on the same held-back rows, after fewer rows to learn from, chosen evenly over time. "
-        "A curve that still falls asks for more data.",
-    )  # fmt: skip
+    if len(view.learning_curve) > 1:
+        yield figure(
+            f"{name}-curve", "Learning curve", figures.learning_curve(results, view.candidate, view.learning_curve),
+            f"{view.candidate} alone on the same held-back rows, after fewer rows to learn from, chosen evenly over "
+            "time. A curve that still falls asks for more data.",
+        )  # fmt: skip
     trainer: Trainer = resolve(model_type.trainer)
     for found in trainer.importances(view.candidate, fitted.bundle.views[name].model):
         fewer = len(found.values) - figures.MOST_NAMES
