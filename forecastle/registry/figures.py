@@ -182,7 +182,7 @@ def _figure(x: str, y: str) -> go.Figure:
 
 def _points(x: Sequence[object] | Floats, y: Floats, name: str, color: str, symbol: str) -> go.Scatter:
     marker = {"color": color, "symbol": symbol, "size": 5 if len(y) > FEW_POINTS else 8, "opacity": 0.4}
-    return go.Scatter(x=x, y=y, name=name, mode="markers", marker=marker, hovertemplate="%{x:.4g}: %{y:.3g}")
+    return go.Scatter(x=x, y=y, name=name, mode="markers", marker=marker, hovertemplate="%{x}: %{y:.3g}")
 
 
 def _with_interval(x: Sequence[object], found: Sequence[Estimate], name: str, rows: Sequence[int]) -> go.Scatter:
