@@ -10,6 +10,8 @@ import pandas as pd
 
 from forecastle.features.issues import IssueFeatures
 from forecastle.learning.design import Design
+from forecastle.learning.forms import MeanForm, UnitForm
+from forecastle.learning.importance import Importance, importance_of
 from forecastle.learning.regressors import (
     BlendRegressor,
     BoostedTreesRegressor,
@@ -57,8 +59,14 @@ class IssueTrainer:
     def table(self, features: Sequence[IssueFeatures]) -> pd.DataFrame:
         return table_of(features)
 
+    def importances(self, candidate: str, form: UnitForm) -> list[Importance]:
+        parts = form.form.parts if isinstance(form.form, MeanForm) else (form.form,)
+        names = self.blends.get(candidate, (candidate,))
+        return [importance_of(name, part) for name, part in zip(names, parts, strict=True)]
+
 
 TRUSTED_TYPES = (
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "forecastle.features.text.TfidfDictionary",
     "forecastle.learning.design.Space",
     "forecastle.learning.forms.NamedNumbers",

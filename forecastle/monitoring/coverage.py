@@ -23,14 +23,19 @@ class Coverage:
 
 
 def coverage(outcomes: Floats, lows: Floats, highs: Floats) -> Coverage:
-    """Coverage of intervals [lows, highs] (shape: rows) with a Clopper-Pearson interval.
-
-    Clopper and Pearson (1934): the bounds are quantiles of beta distributions.
-    """
+    """Coverage of intervals [lows, highs] (shape: rows) with a Clopper-Pearson interval."""
     rows = len(outcomes)
     if rows == 0:
         return Coverage(0, float("nan"), 0.0, 1.0, float("nan"))
     held = int(np.sum((lows <= outcomes) & (outcomes <= highs)))
-    low = 0.0 if held == 0 else float(beta.ppf(0.025, held, rows - held + 1))
-    high = 1.0 if held == rows else float(beta.ppf(0.975, held + 1, rows - held))
-    return Coverage(rows, held / rows, low, high, float(np.mean(highs - lows)))
+    return Coverage(rows, held / rows, *share_bounds(held, rows), float(np.mean(highs - lows)))
+
+
+def share_bounds(hits: int, rows: int) -> tuple[float, float]:
+    """The exact 95 % interval of a share.
+
+    Clopper and Pearson (1934): the bounds are quantiles of beta distributions.
+    """
+    low = 0.0 if hits == 0 else float(beta.ppf(0.025, hits, rows - hits + 1))
+    high = 1.0 if hits == rows else float(beta.ppf(0.975, hits + 1, rows - hits))
+    return low, high

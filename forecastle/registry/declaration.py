@@ -184,6 +184,22 @@ class Scorer(Protocol):
 Settings = Mapping[str, Any]
 
 
+class Importance(Protocol):
+    """What one part of a candidate looks at: numbers by name, the largest first, and what these are."""
+
+    @property
+    def part(self) -> str: ...
+
+    @property
+    def measure(self) -> str: ...
+
+    @property
+    def explanation(self) -> str: ...
+
+    @property
+    def values(self) -> Mapping[str, float]: ...
+
+
 class Trainer(Protocol):
     """The part of a model type that learns from examples."""
 
@@ -216,6 +232,10 @@ class Trainer(Protocol):
 
     def table(self, features: Sequence[Any]) -> Any:
         """A table for the estimator's `predict`."""
+        ...
+
+    def importances(self, candidate: str, form: FastForm) -> Sequence[Importance]:
+        """What the candidate looks at most, by the parts of a blend."""
         ...
 
 

@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
-import re
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 import mlflow
-import pandas as pd
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Metric, Param, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
+from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_USER
 
 from forecastle.errors import ForecastleError
 from forecastle.registry import dataset as datasets
 from forecastle.registry.bundle import FOLDER, digest_of_files
-from forecastle.registry.declaration import ModelType, Trainer, resolve
-from forecastle.registry.examples import make_examples
-from forecastle.registry.figures import residual_figure
+from forecastle.registry.declaration import Estimator, ModelType, Trainer, resolve
+from forecastle.registry.examples import Example, extract_all
+from forecastle.registry.picture import residual_picture
 from forecastle.registry.promotions import STAGING
+from forecastle.registry.report import REPORT, report_page
+from forecastle.registry.results import Results, overall_results, view_results
+from forecastle.registry.summary import (
+    ChildRun,
+    candidates,
+    child_runs,
+    description,
+    run_metrics,
+    scores_by_project,
+    version_tags,
+)
 from forecastle.registry.tracking import Version, mlflow_errors
-from forecastle.registry.training import DatasetInfo, Fitted, Score, fit
+from forecastle.registry.training import DatasetInfo, Fitted, fit
 from forecastle.store.database import Database
 from forecastle.store.datasets import DatasetVersion
 from forecastle.store.objects import Objects
@@ -36,8 +48,7 @@ from forecastle.store.tenants import list_projects
 
 Progress = Callable[[str], None]
 
-_BY_PROJECT = ("mae", "coverage", "rows")
-_PACKAGES = ("mlflow", "scikit-learn", "skops", "pandas", "numpy", "scipy", "pydantic")
+_PACKAGES = ("mlflow", "scikit-learn", "skops", "xgboost-cpu", "pandas", "numpy", "scipy", "pydantic")
 
 
 @dataclass(frozen=True)
@@ -67,12 +78,13 @@ def train(database: Database, objects: Objects, asked: TrainingRequest, on_progr
             names = {str(project.id): project.key for project in list_projects(connection)}
         _log_dataset(objects, version, found.unknown_when)
         on_progress(f"dataset {version.name} version {version.version}: {version.rows:,} rows")
-        rows = datasets.load_version(objects, version).rows
-        examples = make_examples(rows, resolve(asked.model_type.scorer))
-        fitted = fit(asked.model_type, examples, DatasetInfo(version.digest, version.time_basis), on_progress)
+        extracted = extract_all(asked.model_type, datasets.load_version(objects, version).rows)
+        fitted = fit(asked.model_type, extracted, DatasetInfo(version.digest, version.time_basis), on_progress)
         on_progress("recording in MLflow")
-        _log_fit(asked.model_type, fitted, names)
-        return _register(asked, fitted, version, run_id)
+        overall = overall_results(asked.model_type, fitted)
+        address = log_models(asked.model_type, fitted)  # before metrics, which MLflow would copy one by one
+        log_fit(asked.model_type, fitted, overall, _origin(asked, fitted, version, run_id), names)
+        return _register(asked, fitted, overall, version, run_id, address)
 
 
 @contextmanager
@@ -83,7 +95,7 @@ def _run(asked: TrainingRequest) -> Iterator[str]:
             {
                 "model_type": asked.model_type.name,
                 "project": str(asked.project or "all"),
-                "mlflow.user": asked.trained_by,
+                MLFLOW_USER: asked.trained_by,
                 "git.commit": git_commit(),
             }
         )
@@ -129,74 +141,86 @@ def _log_dataset(objects: Objects, version: DatasetVersion, unknown_when: int) -
     mlflow.set_tag("dataset.digest", version.digest)
 
 
-def _log_fit(model_type: ModelType, fitted: Fitted, names: Mapping[str, str]) -> None:
-    overall = fitted.overall
-    mlflow.log_params({"candidate": fitted.bundle.manifest.candidate, "coverage_target": model_type.coverage_target})
-    mlflow.log_metrics(_metrics(overall))
-    for cluster, score in fitted.by_cluster.items():
-        found = _metrics(score)
-        mlflow.log_metrics({_project_metric(names[cluster], name): found[name] for name in _BY_PROJECT})
-    for method, loss in overall.methods.items():
-        role = "baseline" if method in model_type.baselines else "candidate"
-        with mlflow.start_run(run_name=method, nested=True, tags={"role": role, "model_type": model_type.name}):
-            mlflow.log_metrics({"mae": loss, "rows": overall.rows})
-            for cluster, score in fitted.by_cluster.items():
-                mlflow.log_metric(_project_metric(names[cluster], "mae"), score.methods[method])
-    mlflow.log_table(_table(fitted, names), "scores_by_project.json")
-    mlflow.log_figure(residual_figure(fitted), "residuals.png")
+def _origin(asked: TrainingRequest, fitted: Fitted, version: DatasetVersion, run_id: str) -> dict[str, object]:
+    """Where a version comes from, as its report says it."""
+    basis = "by date" if version.time_basis == "date" else "positions in the order of each project's rows"
+    return {
+        "registered model": asked.registered_model,
+        "dataset": f"version {version.version}, {version.rows:,} rows of {version.clusters:,} projects",
+        "span": f"{version.span_from} to {version.span_until}, {basis}",
+        "dataset digest": version.digest,
+        "bundle digest": digest_of_files(fitted.bundle.files()),
+        "git commit": git_commit(),
+        "trained by": f"{asked.trained_by}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "run": run_id,
+    }
+
+
+def log_fit(
+    model_type: ModelType,
+    fitted: Fitted,
+    overall: Results,
+    origin: Mapping[str, object],
+    names: Mapping[str, str],
+) -> None:
+    """Fill the active run: figures, child runs, report and bundle; `names` are the projects' keys by cluster."""
+    views = view_results(model_type, fitted)
+    mlflow.log_params({**candidates(fitted), "coverage_target": model_type.coverage_target})
+    mlflow.log_metrics(run_metrics(fitted, overall, views, names))
+    for child in child_runs(model_type, fitted, views, names):
+        _log_child(mlflow.active_run(), child)
+    mlflow.log_table(scores_by_project(fitted, names), "scores_by_project.json")
+    mlflow.log_figure(residual_picture(overall), "residuals.png")
+    mlflow.log_text(report_page(model_type, fitted, overall, views, origin, names), REPORT)
     for name, content in fitted.bundle.files().items():
         mlflow.log_text(content.decode(), f"{FOLDER}/{name}")
 
 
-def _metrics(score: Score) -> dict[str, float]:
-    found = {
-        "mae": score.served,
-        "rows": float(score.rows),
-        "coverage": score.coverage.share,
-        "coverage_low": score.coverage.low,
-        "coverage_high": score.coverage.high,
-        "interval_width": score.coverage.mean_width,
-        "served_by_model": score.by_model,
-        **{f"mae.{method}": loss for method, loss in score.methods.items()},
-    }
-    return {name: value for name, value in found.items() if value == value}  # MLflow refuses NaN on PostgreSQL
+def _log_child(parent: Run, child: ChildRun) -> None:
+    """Three calls, where MLflow's context of a nested run makes twice as many."""
+    client = mlflow.MlflowClient()
+    tags = {**child.tags, MLFLOW_PARENT_RUN_ID: parent.info.run_id, MLFLOW_USER: parent.data.tags.get(MLFLOW_USER, "")}
+    made = client.create_run(parent.info.experiment_id, run_name=child.name, tags=tags).info
+    metrics = [Metric(name, value, made.start_time, 0) for name, value in child.metrics.items()]
+    try:
+        client.log_batch(made.run_id, metrics, [Param(name, value) for name, value in child.params.items()])
+    except MlflowException:
+        client.set_terminated(made.run_id, "FAILED")
+        raise
+    client.set_terminated(made.run_id)
 
 
-def _project_metric(project: str, name: str) -> str:
-    """A metric's name for one project; MLflow takes few characters, keys may hold any."""
-    return f"project.{re.sub(r'[^A-Za-z0-9_-]', '_', project)}.{name}"
+def log_models(model_type: ModelType, fitted: Fitted) -> str:
+    """Log the models for people, one a view; returns the address of the main view's."""
+    main, *others = fitted.views.items()
+    for name, view in others:
+        _log_model(model_type, view.estimator, view.held_back, f"model_{name}")
+    return _log_model(model_type, main[1].estimator, main[1].held_back, "model")
 
 
-def _table(fitted: Fitted, names: Mapping[str, str]) -> pd.DataFrame:
-    scores = {"all": fitted.overall, **{names[cluster]: score for cluster, score in fitted.by_cluster.items()}}
-    return pd.DataFrame([{"project": name, **_metrics(score)} for name, score in scores.items()])
-
-
-def _summary(fitted: Fitted) -> str:
-    """What a reviewer reads first, in Markdown."""
-    found = fitted.overall
-    cover = found.coverage
-    others = "\n".join(f"| {name} | {loss:.3f} |" for name, loss in found.methods.items())
-    return (
-        f"Mean absolute error on {found.rows:,} held-back rows that neither taught nor chose anything:\n\n"
-        f"| method | MAE |\n| --- | ---: |\n| **served** | **{found.served:.3f}** |\n{others}\n\n"
-        f"Intervals held {cover.share:.1%} (95 %: {cover.low:.1%} to {cover.high:.1%}) of the outcomes; the target is "
-        f"{fitted.bundle.manifest.coverage_target:.0%}. The model answers {found.by_model:.0%} of the rows, baselines "
-        "the others. The run holds the scores by project and the residuals.\n"
-    )
-
-
-def _register(asked: TrainingRequest, fitted: Fitted, version: DatasetVersion, run_id: str) -> Version:
-    trainer: Trainer = resolve(asked.model_type.trainer)
-    example = trainer.example_table(fitted.held_back[:2])
+def _log_model(model_type: ModelType, estimator: Estimator, rows: Sequence[Example], name: str) -> str:
+    trainer: Trainer = resolve(model_type.trainer)
+    example = trainer.table([row.features for row in rows[:2]])
     logged = mlflow.sklearn.log_model(
-        fitted.estimator,
-        name="model",
-        signature=infer_signature(example, fitted.estimator.predict(example)),
+        estimator,
+        name=name,
+        signature=infer_signature(example, estimator.predict(example)),
         input_example=example,
-        pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _PACKAGES],
+        pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _PACKAGES],
         skops_trusted_types=list(trainer.trusted_types),
     )
+    return str(logged.model_uri)
+
+
+def _report_address(run_id: str) -> str:
+    """The report in MLflow's own pages, from wherever these are."""
+    experiment = mlflow.get_run(run_id).info.experiment_id
+    return f"#/experiments/{experiment}/runs/{run_id}/artifacts/{REPORT}"
+
+
+def _register(
+    asked: TrainingRequest, fitted: Fitted, overall: Results, version: DatasetVersion, run_id: str, address: str
+) -> Version:
     tags = {
         "model_type": asked.model_type.name,
         "dataset.digest": version.digest,
@@ -205,15 +229,15 @@ def _register(asked: TrainingRequest, fitted: Fitted, version: DatasetVersion, r
         "bundle.digest": digest_of_files(fitted.bundle.files()),
         "git.commit": git_commit(),
         "trained_by": asked.trained_by,
-        "mae": f"{fitted.overall.served:.4f}",
-        **{f"mae.{name}": f"{loss:.4f}" for name, loss in fitted.overall.methods.items()},
-        "coverage": json.dumps(asdict(fitted.overall.coverage)),
+        **candidates(fitted),
+        **version_tags(overall),
     }
+    said = description(overall, fitted.bundle.manifest.coverage_target, _report_address(run_id))
     client = mlflow.MlflowClient()
-    registered = mlflow.register_model(logged.model_uri, asked.registered_model, tags=tags)
+    registered = mlflow.register_model(address, asked.registered_model, tags=tags)
     try:
         _delete_twins(client, registered)
-        client.update_model_version(asked.registered_model, registered.version, description=_summary(fitted))
+        client.update_model_version(asked.registered_model, registered.version, description=said)
         if asked.project is not None:
             client.set_registered_model_tag(asked.registered_model, "project", str(asked.project))
         client.set_registered_model_alias(asked.registered_model, STAGING, registered.version)

@@ -25,6 +25,7 @@ from forecastle.registry.baselines import baseline
 from forecastle.registry.bundle import Bundle, Manifest, View, digest_of_features, load_bundle
 from forecastle.registry.declaration import Estimator, FastForm, ModelType, Scorer, Settings, Settled, Trainer, resolve
 from forecastle.registry.examples import Example, Examples, Extracted
+from forecastle.registry.learning_curve import CurvePoint, learning_curve
 from forecastle.registry.predictor import Prediction, Predictor
 from forecastle.registry.search import TRIALS, Trial, fit_all, search
 
@@ -73,6 +74,8 @@ class FittedView:
     held_back: Sequence[Example]
     values: Mapping[str, Floats] = field(repr=False)
     """What every candidate and baseline alone would have answered to the held-back rows."""
+    learning_curve: Sequence[CurvePoint] = ()
+    """The chosen candidate on the held-back rows, after fewer rows to learn from and at last after all of them."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,10 @@ class Fitted:
     by_cluster: Mapping[str, Score]
     held_back: Sequence[Example]
     answers: Sequence[Prediction]
+    values: Mapping[str, Floats] = field(repr=False)
+    """Answers to the held-back rows, what is served first, then each method's."""
     losses: Mapping[str, Floats] = field(repr=False)
-    """Absolute errors on the held-back rows, what is served first, then each method."""
+    """Absolute errors on the held-back rows, in the order of `values`."""
 
     @property
     def main_view(self) -> FittedView:
@@ -189,6 +194,8 @@ def _fit_view(
     thresholds = {m: calibrate(walk.scores(m), model_type.coverage_target) for m in walk.answering(parts, candidate)}
     skill = walk.skill(parts, candidate)
     on_progress(f"{name}: scoring {len(rows):,} held-back rows")
+    settled = parts.settle_all(rows, estimators)
+    everything = CurvePoint(len(earlier), _errors(rows, settled[candidate]))
     view = View(candidate, estimators[candidate].fast_form(), skill, thresholds)
     found = FittedView(
         candidate=candidate,
@@ -198,9 +205,20 @@ def _fit_view(
         walked={m: float(np.mean(loss)) if len(loss) else math.nan for m, loss in walk.losses.items()},
         walked_rows=len(walk.rows),
         held_back=rows,
-        values={m: np.array([s.value for s in found]) for m, found in parts.settle_all(rows, estimators).items()},
+        values={m: np.array([s.value for s in found]) for m, found in settled.items()},
+        learning_curve=[*_learning_curve(parts, candidate, walk.settings, earlier, rows), everything],
     )
     return view, found
+
+
+def _learning_curve(
+    parts: _Parts, candidate: str, settings: Mapping[str, Settings], earlier: Examples, asked: Sequence[Example]
+) -> list[CurvePoint]:
+    def losses_of(estimators: Mapping[str, Estimator]) -> dict[str, Floats]:
+        settled = parts.settle_all(asked, estimators)
+        return {name: _errors(asked, settled[name]) for name in estimators}
+
+    return learning_curve(parts.trainer, candidate, settings, earlier, parts.model_type.least_rows, losses_of)
 
 
 @dataclass
@@ -325,6 +343,7 @@ def _scored(parts: _Parts, bundle: Bundle, views: Mapping[str, FittedView], extr
         },
         held_back=held_back,
         answers=answers,
+        values=values,
         losses=losses,
     )
 

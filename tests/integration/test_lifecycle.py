@@ -20,13 +20,14 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from projects.delivery.story_points.people import _issues_of
 
 import projects
 from forecastle.access.principals import Principal, Role, add_user
 from forecastle.embedded.servers import running
 from forecastle.errors import ConflictError, NotFoundError
+from forecastle.learning.table import issues_of
 from forecastle.registry.bundle import FILES, digest_of_features, digest_of_files, load_bundle
+from forecastle.registry.declaration import resolve
 from forecastle.registry.promotions import Promoter
 from forecastle.registry.serving import loadable
 from forecastle.registry.tracking import Tracking, Version
@@ -39,7 +40,8 @@ from forecastle.store.objects import Objects
 MODEL_TYPE = projects.get_model_type("delivery.story_points")
 NAME = MODEL_TYPE.name
 REVIEWER = Principal("rita", Role.REVIEWER)
-METHODS = {"rolling_median", "median", "mean", "linear_text"}
+CANDIDATES = {*resolve(MODEL_TYPE.trainer).candidates, *resolve(MODEL_TYPE.trainer).blends}
+METHODS = {*MODEL_TYPE.baselines, *CANDIDATES}
 
 
 @dataclass(frozen=True)
@@ -164,16 +166,24 @@ def test_a_training_leaves_a_finished_run_with_its_children_its_data_and_its_evi
     assert run.data.tags["mlflow.project.entryPoint"] == "train"
     assert run.data.tags["mlflow.user"] == "dana"
     assert run.data.metrics["rows"] > 0
-    assert {"mae", "coverage", "interval_width", *(f"mae.{method}" for method in METHODS)} <= set(run.data.metrics)
+    metrics = {"mae", "mae_low", "mae_high", "relative_difference", "rank_correlation", "coverage", "interval_width"}
+    assert {*metrics, *(f"mae.{method}" for method in METHODS)} <= set(run.data.metrics)
     assert {"project.DEMO1.mae", "project.DEMO2.mae", "project.DEMO3.mae"} <= set(run.data.metrics)
 
     children = client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
-    assert {child.info.run_name for child in children} == METHODS
-    for child in children:
-        assert child.info.status == "FINISHED"
-        assert child.data.metrics["mae"] == pytest.approx(run.data.metrics[f"mae.{child.info.run_name}"])
-        assert child.data.metrics["rows"] == run.data.metrics["rows"]
-        assert child.data.tags["role"] == ("candidate" if child.info.run_name == "linear_text" else "baseline")
+    assert {child.info.status for child in children} == {"FINISHED"}
+    methods = {c.info.run_name: c.data for c in children if c.data.tags["role"] != "trial"}
+    assert set(methods) == METHODS
+    for name, child in methods.items():
+        assert child.metrics["mae"] == pytest.approx(run.data.metrics[f"mae.{name}"])
+        assert child.metrics["mae_low"] <= child.metrics["mae"] <= child.metrics["mae_high"]
+        assert child.metrics["rows"] == run.data.metrics["rows"]
+        assert child.tags["role"] == ("candidate" if name in CANDIDATES else "baseline")
+    trials = [child.data for child in children if child.data.tags["role"] == "trial"]
+    searched = {name: choices for name, choices in resolve(MODEL_TYPE.trainer).candidates.items() if len(choices) > 1}
+    assert {trial.params["method"] for trial in trials} == set(searched)
+    assert len(trials) == sum(len(choices) for choices in searched.values())
+    assert all("search.loss" in trial.metrics and len(trial.params) > 1 for trial in trials)
 
     (data,) = run.inputs.dataset_inputs
     assert data.dataset.name == NAME
@@ -184,10 +194,13 @@ def test_a_training_leaves_a_finished_run_with_its_children_its_data_and_its_evi
     assert world.objects.exists(f"datasets/{name}")
 
     artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert {"bundle", "residuals.png", "scores_by_project.json"} <= artifacts
+    assert {"bundle", "report.html", "residuals.png", "scores_by_project.json"} <= artifacts
     assert {item.path for item in client.list_artifacts(run.info.run_id, "bundle")} == {f"bundle/{n}" for n in FILES}
     picture = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="residuals.png"))
     assert picture.read_bytes().startswith(b"\x89PNG")
+    page = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="report.html")).read_text()
+    for said in (trained[0].tags["dataset.digest"], trained[0].tags["git.commit"], "dana", "DEMO1"):
+        assert said in page
 
 
 def test_a_version_says_where_it_comes_from(world: World, trained: tuple[Version, Version]) -> None:
@@ -199,6 +212,8 @@ def test_a_version_says_where_it_comes_from(world: World, trained: tuple[Version
         assert re.match(r"[0-9a-f]{40}|unknown", version.tags["git.commit"])
         described = MlflowClient().get_model_version(NAME, str(version.version)).description
         assert "| **served** |" in described
+        assert f"/runs/{version.run_id}/artifacts/report.html" in described
+        assert version.tags["candidate.all"] in CANDIDATES
     assert world.alias("staging") == trained[1].version
 
 
@@ -206,21 +221,13 @@ def test_the_model_for_people_has_signature_and_example_and_says_what_the_fast_f
     world: World, trained: tuple[Version, Version]
 ) -> None:
     model = mlflow.pyfunc.load_model(f"models:/{NAME}@staging")
-    signature = model.metadata.signature
-    assert signature.inputs.input_names() == [
-        "project",
-        "title",
-        "description",
-        "known_count",
-        "known_mean",
-        "known_median",
-        "recent_points",
-    ]
+    names = model.metadata.signature.inputs.input_names()
+    assert {"title", "description", "labels", "level.ladder", "scale.floor", "number.rolling_median"} <= set(names)
     example = model.input_example
     assert len(example) == 2
-    bundle = load_bundle(MODEL_TYPE, bundle_of(world, trained[1]))
-    fast = [bundle.model.estimate(issue) for issue in _issues_of(example)]
-    assert np.allclose(np.asarray(model.predict(example), dtype=float).ravel(), fast, rtol=1e-9)
+    (view,) = load_bundle(MODEL_TYPE, bundle_of(world, trained[1])).views.values()
+    fast = [view.model.estimate(issue) for issue in issues_of(example)]
+    assert np.allclose(np.asarray(model.predict(example), dtype=float).ravel(), fast, rtol=1e-5)
     assert fast[0] != fast[1]
 
 

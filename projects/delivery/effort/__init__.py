@@ -41,7 +41,7 @@ MODEL_TYPE = ModelType(
         "mean": 0.3,
         "similarity": 0.05,
     },
-    metrics=("mae", "within_factor_2"),
+    metrics=("mae", "within_factor_2", "rank_correlation"),
     coverage_target=0.8,
     least_rows=50,
     gate=GatePolicy(metric="mae", margin=0.02, least_rows=100),

@@ -27,7 +27,7 @@ MODEL_TYPE = ModelType(
     looks_at_cases=True,
     views={"all": None},
     baselines={"rolling_median": 0.0, "median": 0.05, "mean": 0.1, "type_median": 0.03, "similarity": 0.05},
-    metrics=("mae",),
+    metrics=("mae", "rank_correlation"),
     coverage_target=0.8,
     least_rows=50,
     gate=GatePolicy(metric="mae", margin=0.02, least_rows=100),
