@@ -39,12 +39,13 @@ def similar_cases(title: str, cases: Sequence[Case]) -> list[SimilarCase]:
     shared = [asked & one for one in words]
     frequency = Counter(chain.from_iterable(shared))
     rarity = {word: math.log((1 + len(cases)) / (1 + frequency[word])) + 1 for word in asked}
-    of_asked = sum(rarity.values())
+    # Sets stand in another order in every process; exact sums do not depend on it.
+    of_asked = math.fsum(rarity.values())
     usual = of_asked / len(asked)
     found = []
     for place, common in enumerate(shared):
         if common:
-            of_shared = sum([rarity[word] for word in common])
+            of_shared = math.fsum([rarity[word] for word in common])
             similarity = of_shared / (of_asked + (len(words[place]) - len(common)) * usual)
             if similarity >= LEAST_SIMILARITY:
                 found.append((similarity, place))

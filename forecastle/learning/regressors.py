@@ -22,6 +22,7 @@ from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_limits
 
 from forecastle.features.issues import IssueFeatures
+from forecastle.features.levels import RUNGS
 from forecastle.features.text import TfidfDictionary
 from forecastle.learning.forms import (
     Form,
@@ -198,6 +199,8 @@ class LadderRegressor(IssueRegressor):
     def fit_deviations(self, issues: Issues, deviations: Floats) -> LadderRegressor:
         rows = [number for number, issue in enumerate(issues) if issue.ladder]
         places = np.array([place_on(issues[row].ladder, float(deviations[row])) for row in rows], dtype=float)
+        if not rows:  # no project has a ladder yet: everybody's middle
+            rows, places = list(range(len(issues))), np.full(len(issues), RUNGS / 2)
         self.part_ = LinearTextRegressor(self.alpha).fit_deviations([issues[row] for row in rows], places)
         return self
 
