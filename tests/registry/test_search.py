@@ -68,7 +68,7 @@ def test_the_default_wins_a_tie() -> None:
 
 
 def test_a_candidate_with_one_choice_needs_no_trial() -> None:
-    _, trials, trainer = searched(dict.fromkeys((10.0, 3.0, 1.0), [1, 1]))
+    _, trials, trainer = searched({10.0: [1, 1], 3.0: [1, 1], 1.0: [1, 1]})
     assert {trial.candidate for trial in trials} == {candidate for candidate, _ in trainer.made} == {"many"}
 
 
