@@ -21,7 +21,7 @@ every_noise = pytest.mark.parametrize("noise", NOISES)
 
 @cache
 def fitted(noise: float) -> Fitted:
-    portfolio = DatedPortfolio(projects=4, issues=500, noise=noise, estimate_noise=noise)
+    portfolio = DatedPortfolio(projects=4, issues=350, noise=noise, estimate_noise=noise)
     rows = rows_of_issues(EFFORT, generate_dated_issues(portfolio)).rows
     return fit(quick(EFFORT), extract_all(EFFORT, rows), budget=Budget(trials=1))
 
@@ -34,7 +34,7 @@ def error_of(share: float, rows: int) -> float:
 @every_noise
 def test_intervals_hold_as_many_outcomes_as_promised_and_none_lies_below_zero(noise: float) -> None:
     found = fitted(noise)
-    assert found.overall.rows > 250
+    assert found.overall.rows > 180
     assert found.overall.coverage.low <= EFFORT.coverage_target + 0.03
     assert found.overall.coverage.high >= EFFORT.coverage_target - 0.03
     for answer in found.answers:
@@ -50,7 +50,7 @@ def test_the_intervals_of_each_view_hold_what_they_promise(noise: float, view: s
         for row, answer in zip(found.held_back, found.answers, strict=True)
         if answer.view == view
     ]
-    assert len(held) > 60
+    assert len(held) > 40
     target = EFFORT.coverage_target
     assert abs(sum(held) / len(held) - target) < 0.03 + error_of(target, len(held))
 

@@ -72,9 +72,9 @@ def test_rows_whose_outcomes_all_became_known_too_late_teach_nothing(model_type:
 
 @pytest.mark.parametrize("noise", [0.2, 0.5])
 def test_intervals_hold_as_many_outcomes_as_promised(model_type: ModelType, noise: float) -> None:
-    rows = rows_of_issues(model_type, generate_issues(Portfolio(projects=6, issues=500, noise=noise))).rows
+    rows = rows_of_issues(model_type, generate_issues(Portfolio(projects=6, issues=300, noise=noise))).rows
     found = fit(quick(model_type), extract_all(model_type, rows)).overall
-    assert found.rows == 450
+    assert found.rows == 270
     assert found.coverage.low <= model_type.coverage_target + 0.03
     assert found.coverage.high >= model_type.coverage_target - 0.03
     assert found.coverage.mean_width < 12  # the whole scale would hold everything
