@@ -26,7 +26,7 @@ VIOLATIONS = {
     "Only tracking, recording and entry points import MLflow": ("forecastle/sources", "import mlflow"),
     "Only the store speaks SQL": ("forecastle/access", "import psycopg"),
     "Only the store speaks S3": ("forecastle/registry", "import boto3"),
-    "The façade loads neither": ("serving", "import sklearn.linear_model"),
+    "The façade loads neither": ("serving", "import forecastle.learning.regressors"),
     "Only validation runs Great Expectations": ("forecastle/features", "import great_expectations"),
 }
 
@@ -82,7 +82,25 @@ def test_the_copied_tree_keeps_every_contract_before_anything_is_planted(tree: P
 
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_a_planted_violation_breaks_its_contract(tree: Path, contract: str) -> None:
-    folder, imported = violation_of(contract)
+    assert_breaks(tree, contract, *violation_of(contract))
+
+
+@pytest.mark.parametrize(
+    "start, folder, imported",
+    [
+        # Beside each other: what learns reads no store, and what the façade loads of it is the plain forms.
+        ("Rooms stand on each other", "forecastle/learning", "import forecastle.store.identifiers"),
+        ("Rooms stand on each other", "forecastle/store", "import forecastle.learning.forms"),
+        ("Rooms stand on each other", "forecastle/features", "import forecastle.learning.forms"),
+        ("The façade loads neither", "serving", "import xgboost"),
+    ],
+)
+def test_learning_stands_where_it_belongs(tree: Path, start: str, folder: str, imported: str) -> None:
+    (contract,) = (name for name in CONTRACTS if name.startswith(start))
+    assert_breaks(tree, contract, folder, imported)
+
+
+def assert_breaks(tree: Path, contract: str, folder: str, imported: str) -> None:
     planted = tree / folder / "planted.py"
     planted.write_text(f"{imported}\n")
     try:

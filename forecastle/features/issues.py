@@ -95,7 +95,8 @@ _NAMES: dict[tuple[str, ...], tuple[str, ...]] = {}
 
 
 def labels_of(request: Mapping[str, object], fields: Iterable[str]) -> tuple[str, ...]:
-    return tuple(f"{field}={request[field]}" for field in fields if request.get(field))
+    """What a request says in these fields; line ends, which trackers take in names, count as blanks."""
+    return tuple(f"{field}={' '.join(str(request[field]).split())}" for field in fields if request.get(field))
 
 
 def _deviation(values: Sequence[float], mean: float) -> float:

@@ -39,7 +39,8 @@ def similar_cases(title: str, cases: Sequence[Case]) -> list[SimilarCase]:
     shared = [asked & one for one in words]
     frequency = Counter(chain.from_iterable(shared))
     rarity = {word: math.log((1 + len(cases)) / (1 + frequency[word])) + 1 for word in asked}
-    of_asked = math.fsum(rarity.values())  # exact, as the order of a set changes from process to process
+    # Sets stand in another order in every process; exact sums do not depend on it.
+    of_asked = math.fsum(rarity.values())
     usual = of_asked / len(asked)
     found = []
     for place, common in enumerate(shared):

@@ -21,6 +21,7 @@ from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_limits
 
 from forecastle.features.issues import IssueFeatures
+from forecastle.features.levels import RUNGS
 from forecastle.learning.design import Design
 from forecastle.learning.forms import (
     TEXT,
@@ -207,9 +208,12 @@ class LadderRegressor(IssueRegressor):
         self.alpha = alpha
 
     def fit_deviations(self, design: Design, deviations: Floats) -> LadderRegressor:
-        rows = np.array([row for row, issue in enumerate(design.issues) if issue.ladder], dtype=np.int64)
+        rows = [row for row, issue in enumerate(design.issues) if issue.ladder]
         places = [place_on(design.issues[row].ladder, float(deviations[row])) for row in rows]
-        self.part_ = LinearTextRegressor(self.alpha).fit_rows(design, rows, np.array(places, dtype=float))
+        if not rows:  # no project has a ladder yet: everybody's middle
+            rows, places = list(range(len(design))), [RUNGS / 2] * len(design)
+        targets = np.array(places, dtype=float)
+        self.part_ = LinearTextRegressor(self.alpha).fit_rows(design, np.array(rows, dtype=np.int64), targets)
         return self
 
     def deviations(self, design: Design) -> Floats:

@@ -31,6 +31,14 @@ _RULES: Mapping[str, Callable[[Any, Known], float]] = {
 
 BASELINES = frozenset(_RULES)
 
+_READS = {"estimate": "estimate_hours"}
+"""The field of the request without which a rule has nothing of its own to say."""
+
+
+def baselines_for(priors: Mapping[str, float], field: str | None) -> dict[str, float]:
+    """The baselines that may answer requests which have this field for certain, with their priors."""
+    return {name: prior for name, prior in priors.items() if _READS.get(name) in (None, field)}
+
 
 def baseline(name: str, features: Any, known: Known) -> float:
     """What a rule says; the rolling median where it has nothing to go by, NaN where nothing is known at all."""

@@ -85,14 +85,15 @@ def load_bundle(model_type: ModelType, files: Mapping[str, bytes]) -> Bundle:
     with _no_bundle(model_type):
         views = {
             name: View(
-                candidate,
+                manifest.candidates[name],
                 scorer.load(parts["model.json"][name]),
                 SkillTable(**parts["skill.json"][name]),
                 {method: _thresholds_in(values) for method, values in parts["thresholds.json"][name].items()},
             )
-            for name, candidate in manifest.candidates.items()
+            for name in model_type.views  # the first that sees a request answers it: in the declared order
+            if name in manifest.candidates
         }
-        if not views or not set(views) <= set(model_type.views):
+        if not views or set(views) != set(manifest.candidates):
             raise ValueError
         return Bundle(manifest, views)
 

@@ -17,9 +17,6 @@ from pydantic import BaseModel
 from forecastle.monitoring.policies import GatePolicy, RetrainingPolicy
 from forecastle.records.outcomes import Known
 
-BASELINE_FIELDS = {"estimate": "estimate_hours"}
-"""The field of a request that a baseline rests on."""
-
 Family = Literal["delivery", "reliability"]
 Task = Literal["regression"]
 
@@ -104,11 +101,6 @@ class ModelType:
     def _masked_fields(self, view: str) -> set[str]:
         names = list(self.views)
         return {field for name in names[: names.index(view)] if (field := self.views[name])}
-
-    def baselines_of(self, view: str) -> dict[str, float]:
-        """The baselines that have something of their own to go by in this view."""
-        masked = self._masked_fields(view)
-        return {name: prior for name, prior in self.baselines.items() if BASELINE_FIELDS.get(name) not in masked}
 
     def request_type(self) -> type[BaseModel]:
         found: type[BaseModel] = resolve(self.request)

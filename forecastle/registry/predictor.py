@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from forecastle.monitoring.conformal import Thresholds
@@ -57,8 +57,10 @@ class Predictor:
 
     def predict(self, cluster: str, request: Mapping[str, Any], known: Known) -> Prediction:
         view = self.view_for(request)
-        features = self.scorer.extract(self.model_type.masked(view, request), cluster, known)
-        return self.predict_extracted(view, cluster, features, known)
+        seen = self.model_type.masked(view, request)
+        groups = {name: known.groups[name] for name in self.model_type.group_keys(seen) if name in known.groups}
+        known = replace(known, groups=groups)  # what was read may hold groups by fields that the view does not see
+        return self.predict_extracted(view, cluster, self.scorer.extract(seen, cluster, known), known)
 
     def predict_extracted(self, view: str, cluster: str, features: Any, known: Known) -> Prediction:
         found = None if self.bundle is None else self.bundle.views[view]

@@ -50,6 +50,11 @@ def search(
     return {name: _best(name, choices, trials) for name, choices in trainer.candidates.items()}, trials
 
 
+def fitted(trainer: Trainer, candidate: str, settings: Settings, known: Examples) -> Estimator:
+    """One candidate that has learned from what was known."""
+    return _fitted(trainer, candidate, settings, *_prepared(trainer, known))
+
+
 def _prepared(trainer: Trainer, known: Examples) -> tuple[Any, list[float]]:
     return trainer.prepare([example.features for example in known]), [example.target for example in known]
 

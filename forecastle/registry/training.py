@@ -21,7 +21,7 @@ from forecastle.errors import NotEnoughDataError, TrainingError
 from forecastle.monitoring.conformal import calibrate
 from forecastle.monitoring.coverage import Coverage, coverage
 from forecastle.monitoring.skill import SkillTable, choose_methods
-from forecastle.registry.baselines import baseline
+from forecastle.registry.baselines import baseline, baselines_for
 from forecastle.registry.bundle import Bundle, Manifest, View, digest_of_features, load_bundle
 from forecastle.registry.declaration import Estimator, FastForm, ModelType, Scorer, Settings, Settled, Trainer, resolve
 from forecastle.registry.examples import Example, Examples, Extracted
@@ -191,8 +191,8 @@ def _fit_view(
     candidate = walk.best_candidate(parts)
     on_progress(f"{name}: fitting every candidate on {len(earlier):,} rows, {candidate} answers")
     estimators = fit_all(parts.trainer, walk.settings, earlier)
-    thresholds = {m: calibrate(walk.scores(m), model_type.coverage_target) for m in walk.answering(parts, candidate)}
-    skill = walk.skill(parts, candidate)
+    thresholds = {m: calibrate(walk.scores(m), model_type.coverage_target) for m in walk.answering(candidate)}
+    skill = walk.skill(candidate)
     on_progress(f"{name}: scoring {len(rows):,} held-back rows")
     settled = parts.settle_all(rows, estimators)
     everything = CurvePoint(len(earlier), _errors(rows, settled[candidate]))
@@ -225,7 +225,8 @@ def _learning_curve(
 class _Walk:
     """Rows of all folds that knew enough, and what every method would have answered to each."""
 
-    view: str
+    baselines: Mapping[str, float]
+    """Those that may answer in this view, with their priors."""
     settings: Mapping[str, Settings]
     trials: Sequence[Trial] = ()
     rows: list[Example] = field(default_factory=list)
@@ -240,21 +241,20 @@ class _Walk:
     def losses(self) -> dict[str, Floats]:
         return {method: _errors(self.rows, settled) for method, settled in self.settled.items()}
 
-    def skill(self, parts: _Parts, *candidates: str) -> SkillTable:
+    def skill(self, *candidates: str) -> SkillTable:
         """Who answers where, among the baselines and these candidates."""
-        baselines = parts.model_type.baselines_of(self.view)
-        priors = {**baselines, **dict.fromkeys(candidates, min(baselines.values()) + UNPROVEN)}
+        priors = {**self.baselines, **dict.fromkeys(candidates, min(self.baselines.values()) + UNPROVEN)}
         clusters = np.array([row.cluster for row in self.rows], dtype=str)
         losses, none = self.losses, np.array([], dtype=float)
         return choose_methods({method: losses.get(method, none) for method in priors}, clusters, priors)
 
     def best_candidate(self, parts: _Parts) -> str:
         """The candidate with the least loss, projects counting alike; the first one where no row was asked."""
-        expected = self.skill(parts, *parts.candidates).general
+        expected = self.skill(*parts.candidates).general
         return min(parts.candidates, key=expected.__getitem__)
 
-    def answering(self, parts: _Parts, candidate: str) -> set[str]:
-        skill = self.skill(parts, candidate)
+    def answering(self, candidate: str) -> set[str]:
+        skill = self.skill(candidate)
         return {skill.default, candidate, *skill.by_cluster.values()}
 
     def scores(self, method: str) -> dict[str, list[float]]:
@@ -267,25 +267,28 @@ class _Walk:
 
 def _walk(parts: _Parts, view: str, earlier: Examples, on_progress: Progress, budget: Budget) -> _Walk:
     """Walk forward through the earlier rows: the first fold chooses settings, the others methods."""
-    walk = _Walk(view, {name: choices[0] for name, choices in parts.trainer.candidates.items()})
+    baselines = baselines_for(parts.model_type.baselines, parts.model_type.views[view])
+    walk = _Walk(baselines, {name: choices[0] for name, choices in parts.trainer.candidates.items()})
     for number, (known, asked) in enumerate(_folds(parts.model_type, earlier)):
         rows = [example for example in asked if example.known.project.count >= FEWEST_KNOWN]
         on_progress(f"{view}: walking forward, {len(known):,} rows learned, {len(asked):,} asked")
         if number == 0 and budget.trials > 1 and rows:
-            walk = _searched(parts, view, known, rows, budget)
+            walk = _Walk(baselines, *_searched(parts, known, rows, budget))
         elif rows:
             walk.add(parts, rows, fit_all(parts.trainer, walk.settings, known))
     return walk
 
 
-def _searched(parts: _Parts, view: str, known: Examples, asked: Sequence[Example], budget: Budget) -> _Walk:
+def _searched(
+    parts: _Parts, known: Examples, asked: Sequence[Example], budget: Budget
+) -> tuple[Mapping[str, Settings], Sequence[Trial]]:
     reference = next(iter(parts.model_type.baselines))
 
     def losses_of(candidate: str, estimator: Estimator) -> tuple[Floats, Floats]:
         settled = parts.settle_all(asked, {candidate: estimator})
         return _errors(asked, settled[candidate]), _errors(asked, settled[reference])
 
-    return _Walk(view, *search(parts.trainer, known, [row.cluster for row in asked], losses_of, budget.trials))
+    return search(parts.trainer, known, [row.cluster for row in asked], losses_of, budget.trials)
 
 
 def _folds(model_type: ModelType, earlier: Examples) -> Iterator[tuple[Examples, Examples]]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecastle.monitoring.conformal import LATEST_ROWS, LEAST_OWN_ROWS, calibrate, threshold
+from forecastle.monitoring.conformal import GRID, LATEST_ROWS, LEAST_OWN_ROWS, Thresholds, calibrate, threshold
 
 
 @pytest.mark.parametrize("rows, target", [(4, 0.8), (19, 0.8), (50, 0.9)])
@@ -49,3 +49,44 @@ def test_old_scores_of_a_cluster_do_not_count() -> None:
 
 def test_without_scores_the_pooled_threshold_is_infinite() -> None:
     assert calibrate({}, 0.8).of("any") == math.inf
+
+
+def test_where_nothing_was_scored_no_share_is_made_up() -> None:
+    assert math.isnan(calibrate({}, 0.8).share_within("any", 1.0))
+    assert math.isnan(Thresholds(1.0, {"a": 2.0}).share_within("a", 1.0))
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=150), st.floats(0, 5), st.floats(0, 5))
+def test_the_share_within_a_score_is_a_probability_and_grows_with_it(
+    scores: list[float], first: float, second: float
+) -> None:
+    found = calibrate({"a": scores}, 0.8)
+    low, high = (found.share_within("never seen", score) for score in sorted((first, second)))
+    assert 0 < low <= high < 1
+    counted = sum(score <= max(first, second) for score in scores)
+    assert abs(high - counted / len(scores)) <= 0.5 / (len(scores) + 1) + 1e-12
+
+
+def test_a_cluster_with_scores_enough_has_a_share_of_its_own() -> None:
+    found = calibrate({"sure": [0.1] * LEAST_OWN_ROWS, "unsure": [2.0] * LEAST_OWN_ROWS, "few": [2.0] * 9}, 0.8)
+    assert found.share_within("sure", 1.0) > 0.99
+    assert found.share_within("unsure", 1.0) < 0.01
+    pooled = LEAST_OWN_ROWS / (2 * LEAST_OWN_ROWS + 9)
+    assert found.share_within("few", 1.0) == found.share_within("never seen", 1.0) == pytest.approx(pooled, abs=0.02)
+
+
+def test_of_many_scores_a_few_are_kept_that_say_nearly_the_same() -> None:
+    scores = np.random.default_rng(1).exponential(size=LATEST_ROWS).tolist()
+    found = calibrate({"a": scores, "b": scores, "c": scores}, 0.8)
+    assert len(found.scores) == len(found.scores_by_cluster["a"]) == GRID
+    assert list(found.scores) == sorted(found.scores)
+    for score in (0.05, 0.5, 1.0, 3.0):
+        exact = sum(one <= score for one in scores) / len(scores)
+        assert found.share_within("a", score) == pytest.approx(exact, abs=0.01)
+        assert found.share_within("never seen", score) == pytest.approx(exact, abs=0.01)
+
+
+def test_a_threshold_at_the_target_holds_about_that_share() -> None:
+    scores = np.random.default_rng(2).exponential(size=400).tolist()
+    found = calibrate({"a": scores}, 0.8)
+    assert found.share_within("a", found.of("a")) == pytest.approx(0.8, abs=0.01)

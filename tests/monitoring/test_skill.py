@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecastle.monitoring.skill import SHRINKAGE_ROWS, SkillTable, choose_methods
+from forecastle.monitoring.skill import SHRINKAGE_ROWS, SkillTable, choose_methods, macro_relative_loss
 
 PRIORS = {"reference": 0.0, "model": 0.0}
 
@@ -77,3 +77,22 @@ def test_nothing_answers_in_place_of_a_reference_that_makes_no_error() -> None:
     assert table.method_for("perfect") == "rolling_median"
     assert table.method_for("other") == "model"
     assert (table.rows["other"], table.measured["other"]["model"]) == (300, -0.5)
+
+
+def test_the_general_loss_is_that_over_all_clusters_shrunk_towards_the_prior() -> None:
+    found = choose({"a": (300, 0.5), "b": (100, 0.9)}, {"reference": 0.0, "model": 0.1})
+    own = (-0.5 - 0.1) / 2
+    assert found.general["model"] == pytest.approx((400 * own + SHRINKAGE_ROWS * 0.1) / (400 + SHRINKAGE_ROWS))
+    assert found.general["reference"] == 0.0
+    assert found.default == min(found.general, key=found.general.__getitem__)
+
+
+def test_without_rows_the_general_loss_is_the_prior() -> None:
+    assert choose({}, {"reference": 0.0, "model": 0.1}).general == {"reference": 0.0, "model": 0.1}
+
+
+def test_a_macro_loss_counts_clusters_alike() -> None:
+    clusters = np.array(["large"] * 90 + ["small"] * 10)
+    losses = np.array([1.2] * 90 + [0.6] * 10)
+    assert macro_relative_loss(losses, np.ones(100), clusters) == pytest.approx((0.2 - 0.4) / 2)
+    assert macro_relative_loss(np.array([]), np.array([]), np.array([], dtype=str)) == 0.0

@@ -9,26 +9,27 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from generated import every_model_type, rows_for
 
 from forecastle.errors import NotFoundError
-from forecastle.generator.issues import Portfolio, generate_issues
-from forecastle.records.issues import MOMENT_FIELDS, OUTCOME_FIELDS, IssueRecord
-from forecastle.records.outcomes import NONE_KNOWN
-from forecastle.registry.baselines import BASELINES
-from forecastle.registry.dataset import rows_of_issues
+from forecastle.learning.trainer import IssueTrainer
+from forecastle.records.issues import MOMENT_FIELDS, OUTCOME_FIELDS
+from forecastle.records.outcomes import NOTHING_KNOWN
+from forecastle.registry.baselines import BASELINES, baseline
 from forecastle.registry.declaration import ModelType, resolve
-from forecastle.registry.examples import make_examples
+from forecastle.registry.examples import extract_all
+from forecastle.registry.search import fit_all
+from forecastle.registry.training import PARITY_TOLERANCE
 from forecastle.validation.suite import load_suite
 from projects import EXPECTATIONS, FAMILIES, ROOT, discover, get_model_type
 
 TESTS = Path(__file__).parent
-HEAVY = ("sklearn", "pandas", "scipy", "mlflow", "great_expectations", "flask", "psycopg", "pyarrow")
+HEAVY = ("sklearn", "pandas", "scipy", "mlflow", "great_expectations", "flask", "psycopg", "pyarrow", "xgboost")
 DOTTED = ("request", "answer", "answer_many", "scorer", "trainer")
-
-every_model_type = pytest.mark.parametrize("model_type", [pytest.param(m, id=n) for n, m in discover().items()])
 
 
 def folder_of(model_type: ModelType) -> Path:
@@ -50,15 +51,43 @@ def problems_of(model_type: ModelType) -> list[str]:
         "example answer is valid": lambda: bool(model_type.answer_type().model_validate(_example(folder)["answer"])),
         "example holds nothing else": lambda: set(_example(folder)) == {"request", "answer"},
         "suite loads whole": lambda: load_suite(EXPECTATIONS / f"{model_type.dataset}.json").expectations > 0,
-        "baselines are known": lambda: bool(model_type.baselines) and set(model_type.baselines) <= set(BASELINES),
+        "baselines are known": lambda: bool(model_type.baselines) and set(model_type.baselines) <= BASELINES,
         "the reference has no prior": lambda: next(iter(model_type.baselines.values())) == 0,
-        "candidates are no baselines": lambda: not set(resolve(model_type.trainer).candidates) & set(BASELINES),
+        "candidates are no baselines": lambda: not _candidates(model_type) & BASELINES,
+        "blends are of candidates": lambda: _blends_are_of_candidates(model_type),
+        "the last view needs no field": lambda: _needs_no_field_at_last(model_type),
+        "views and groups are of the request": lambda: _fields_of_views_and_groups(model_type) <= _asked(model_type),
         "outcomes are kept": lambda: model_type.target in OUTCOME_FIELDS and model_type.known_field in MOMENT_FIELDS,
         "gate metric is declared": lambda: model_type.gate.metric in model_type.metrics,
         "required model types exist": lambda: set(model_type.requires) <= set(discover()),
         "its test file is there": lambda: (TESTS / folder.parent.name / f"test_{folder.name}.py").is_file(),
     }
     return [what for what, holds in checks.items() if not _holds(holds)]
+
+
+def _candidates(model_type: ModelType) -> set[str]:
+    trainer = resolve(model_type.trainer)
+    return {*trainer.candidates, *trainer.blends}
+
+
+def _blends_are_of_candidates(model_type: ModelType) -> bool:
+    trainer = resolve(model_type.trainer)
+    parts = {part for blend in trainer.blends.values() for part in blend}
+    return parts <= set(trainer.candidates) and not set(trainer.blends) & set(trainer.candidates)
+
+
+def _needs_no_field_at_last(model_type: ModelType) -> bool:
+    *others, last = model_type.views.values()
+    return last is None and None not in others
+
+
+def _asked(model_type: ModelType) -> set[str]:
+    return set(model_type.request_type().model_fields)
+
+
+def _fields_of_views_and_groups(model_type: ModelType) -> set[str]:
+    grouped = {field for fields in model_type.groups.values() for field in fields}
+    return grouped | {field for field in model_type.views.values() if field}
 
 
 def _holds(check: Callable[[], bool]) -> bool:
@@ -74,7 +103,7 @@ def _example(folder: Path) -> dict[str, Any]:
 
 
 def test_model_types_are_found() -> None:
-    assert "delivery.story_points" in discover()
+    assert {"delivery.story_points", "delivery.effort"} <= set(discover())
     assert {name.partition(".")[0] for name in discover()} <= set(FAMILIES)
 
 
@@ -124,9 +153,23 @@ def test_no_two_model_types_have_the_same_route() -> None:
         ({"target": "lines_of_code"}, "outcomes are kept"),
         ({"metrics": ("rmse",)}, "gate metric is declared"),
         ({"requires": ("delivery.unheard_of",)}, "required model types exist"),
+        ({"views": {}}, "the last view needs no field"),
+        ({"views": {"typed": "issue_type"}}, "the last view needs no field"),
+        ({"views": {"all": None, "typed": "issue_type", "rest": None}}, "the last view needs no field"),
+        ({"views": {"estimated": "estimate_hours", "all": None}}, "views and groups are of the request"),
+        ({"groups": {"component": ("component",)}}, "views and groups are of the request"),
+        ({"trainer": "blended:OF_BASELINES"}, "candidates are no baselines"),
+        ({"trainer": "blended:OF_NOTHING"}, "blends are of candidates"),
     ],
 )
-def test_a_declaration_that_breaks_the_contract_is_found(broken: dict[str, Any], expected: str) -> None:
+def test_a_declaration_that_breaks_the_contract_is_found(
+    broken: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blended = ModuleType("blended")
+    linear = {"linear_text": ({"alpha": 10.0},)}
+    blended.__dict__["OF_BASELINES"] = IssueTrainer(linear, {"median": ("linear_text",)})
+    blended.__dict__["OF_NOTHING"] = IssueTrainer(linear, {"blend": ("linear_text", "unheard_of")})
+    monkeypatch.setitem(sys.modules, "blended", blended)
     assert expected in problems_of(replace(get_model_type("delivery.story_points"), **broken))
 
 
@@ -157,39 +200,36 @@ def test_what_answers_imports_nothing_that_only_training_needs() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in ran.stdout.split()}
-    assert loaded.isdisjoint({"sklearn", "pandas", "scipy", "mlflow", "great_expectations", "pyarrow"})
-
-
-def _issues(model_type: ModelType) -> list[IssueRecord]:
-    if model_type.dataset != "issues":
-        pytest.skip(f"no generator of {model_type.dataset} here yet")
-    return list(generate_issues(Portfolio(projects=2, issues=80)))
+    assert loaded.isdisjoint({"sklearn", "xgboost", "pandas", "scipy", "mlflow", "great_expectations", "pyarrow"})
 
 
 @every_model_type
 def test_a_trainer_fits_exports_and_settles_generated_data(model_type: ModelType) -> None:
     scorer, trainer = resolve(model_type.scorer), resolve(model_type.trainer)
-    examples = list(make_examples(rows_of_issues(model_type, _issues(model_type)).rows, scorer))
-    features, targets = [e.features for e in examples], [e.target for e in examples]
+    extracted = extract_all(model_type, rows_for(model_type, projects=2, issues=80))
     assert trainer.candidates
-    for candidate in trainer.candidates:
-        estimator = trainer.fit(candidate, features, targets)
-        form = scorer.load(json.loads(json.dumps(estimator.fast_form().as_json(), allow_nan=False)))
-        expected = [float(value) for value in estimator.predict(features)]
-        assert [form.estimate(each) for each in features] == pytest.approx(expected, rel=1e-9)
-        for example, estimate in zip(examples[::5], expected[::5], strict=True):
-            assert_settled(scorer.settle(candidate, estimate, example.features, example.outcomes), example.target)
-    for name in model_type.baselines:
-        for example in (e for e in examples[::5] if e.outcomes.count):
-            estimate = BASELINES[name](example.outcomes)
-            assert_settled(scorer.settle(name, estimate, example.features, example.outcomes), example.target)
+    for examples in extracted.views.values():
+        features = [example.features for example in examples]
+        estimators = fit_all(trainer, {name: choices[0] for name, choices in trainer.candidates.items()}, examples)
+        assert set(estimators) == _candidates(model_type)
+        for candidate, estimator in estimators.items():
+            form = scorer.load(json.loads(json.dumps(estimator.fast_form().as_json(), allow_nan=False)))
+            expected = [float(value) for value in estimator.predict(features)]
+            assert [form.estimate(each) for each in features] == pytest.approx(expected, rel=PARITY_TOLERANCE)
+            for example, estimate in list(zip(examples, expected, strict=True))[::5]:
+                assert_settled(scorer.settle(candidate, estimate, example.features, example.known), example.target)
+        for name in model_type.baselines:
+            for example in (e for e in examples[::5] if e.known.project.count):
+                estimate = baseline(name, example.features, example.known)
+                assert_settled(scorer.settle(name, estimate, example.features, example.known), example.target)
 
 
 def assert_settled(settled: Any, truth: float) -> None:
     score = settled.score(truth)
     if score != float("inf"):
         low, high = settled.interval(score)
-        assert low <= truth <= high
+        assert low <= truth * (1 + 1e-12)
+        assert truth <= high * (1 + 1e-12)
     low, high = settled.interval(0.0)
     assert low <= settled.value <= high
 
@@ -198,8 +238,12 @@ def assert_settled(settled: Any, truth: float) -> None:
 def test_a_scorer_extracts_from_a_request_of_which_nothing_is_known(model_type: ModelType) -> None:
     request = model_type.request_type().model_validate(_example(folder_of(model_type))["request"])
     scorer = resolve(model_type.scorer)
-    first, second = (scorer.extract(request.model_dump(), "new", NONE_KNOWN) for _ in range(2))
-    assert first == second
+    first, second = (scorer.extract(request.model_dump(), "new", NOTHING_KNOWN) for _ in range(2))
+    assert str(first) == str(second)  # NaN equals nothing
+    for rule in model_type.baselines:
+        settled = scorer.settle(rule, baseline(rule, first, NOTHING_KNOWN), first, NOTHING_KNOWN)
+        low, high = settled.interval(1.0)
+        assert 0 <= low <= settled.value <= high
 
 
 @every_model_type

@@ -16,7 +16,7 @@ from forecastle.registry.dataset import rows_of_issues
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import Extracted, extract_all
 from forecastle.registry.promotions import VersionFiles
-from forecastle.registry.training import Fitted, fit
+from forecastle.registry.training import Budget, Fitted, fit
 from projects import get_model_type
 
 
@@ -34,7 +34,7 @@ def extracted(model_type: ModelType) -> Extracted:
 
 @pytest.fixture(scope="session")
 def fitted(model_type: ModelType, extracted: Extracted) -> Fitted:
-    return fit(model_type, extracted)
+    return fit(model_type, extracted, budget=Budget(trials=1))  # what it tries is test_search's
 
 
 @pytest.fixture

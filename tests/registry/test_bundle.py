@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from forecastle.errors import FeatureCodeError, IntegrityError
 from forecastle.monitoring.conformal import Thresholds
-from forecastle.registry.bundle import FILES, digest_of_files, load_bundle
+from forecastle.registry.bundle import FILES, Bundle, digest_of_files, load_bundle
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.training import Fitted
+
+
+def with_view(bundle: Bundle, **changed: Any) -> Bundle:
+    """The bundle with another skill table or other thresholds."""
+    return replace(bundle, views={name: replace(view, **changed) for name, view in bundle.views.items()})
 
 
 def test_a_bundle_comes_back_as_it_was_saved(fitted: Fitted, model_type: ModelType) -> None:
@@ -21,14 +27,15 @@ def test_a_bundle_comes_back_as_it_was_saved(fitted: Fitted, model_type: ModelTy
     loaded = load_bundle(model_type, files)
     assert loaded == fitted.bundle
     assert loaded.files() == files
-    assert [loaded.model.estimate(row.features) for row in fitted.held_back] == [
-        fitted.bundle.model.estimate(row.features) for row in fitted.held_back
-    ]
+    for view, found in fitted.bundle.views.items():
+        for row in fitted.views[view].held_back:
+            assert loaded.views[view].model.estimate(row.features) == found.model.estimate(row.features)
 
 
 def test_infinite_thresholds_come_back(fitted: Fitted, model_type: ModelType) -> None:
-    wide = replace(fitted.bundle, thresholds={"mean": Thresholds(math.inf, {"a": 0.25})})
-    assert load_bundle(model_type, wide.files()).thresholds == wide.thresholds
+    endless = Thresholds(math.inf, {"a": 0.25, "b": math.inf}, (0.5, math.inf), {"b": (1.0, math.inf)})
+    wide = with_view(fitted.bundle, thresholds={"mean": endless})
+    assert load_bundle(model_type, wide.files()).views["all"].thresholds == {"mean": endless}
 
 
 def test_files_beside_it_do_not_count(fitted: Fitted, model_type: ModelType) -> None:
@@ -48,14 +55,35 @@ OTHER_CONTENT = [b"", b"not JSON", b"{}", b"[]", b'{"unknown": 1}', b"\xff\xfe"]
 
 @pytest.mark.parametrize(
     "name, content",
-    # A bundle without thresholds is a bundle: every interval of it is the whole scale.
-    [(n, c) for n in FILES for c in OTHER_CONTENT if (n, c) != ("thresholds.json", b"{}")],
+    [(n, c) for n in FILES for c in OTHER_CONTENT],
 )
 def test_a_file_with_other_content_is_an_integrity_error(
     fitted: Fitted, model_type: ModelType, name: str, content: bytes
 ) -> None:
     with pytest.raises(IntegrityError, match="no bundle"):
         load_bundle(model_type, {**fitted.bundle.files(), name: content})
+
+
+def test_a_view_without_thresholds_is_a_view_whose_intervals_are_the_whole_scale(
+    fitted: Fitted, model_type: ModelType
+) -> None:
+    files = fitted.bundle.files() | {"thresholds.json": b'{"all": {}}'}
+    assert load_bundle(model_type, files).views["all"].thresholds == {}
+
+
+def test_a_bundle_with_a_view_that_is_not_declared_is_refused(fitted: Fitted, model_type: ModelType) -> None:
+    other = replace(model_type, views={"another": None})
+    with pytest.raises(IntegrityError, match="no bundle"):
+        load_bundle(other, fitted.bundle.files())
+
+
+def test_views_answer_in_the_declared_order_whatever_their_names(fitted: Fitted, model_type: ModelType) -> None:
+    """The files are sorted by name; the first view that sees a request answers it."""
+    named = replace(model_type, views={"z": "description", "all": None})
+    (view,) = fitted.bundle.views.values()
+    manifest = replace(fitted.bundle.manifest, candidates={"z": view.candidate, "all": view.candidate})
+    loaded = load_bundle(named, replace(fitted.bundle, manifest=manifest, views={"z": view, "all": view}).files())
+    assert list(loaded.views) == ["z", "all"]
 
 
 def test_the_bundle_of_another_model_type_is_refused(fitted: Fitted, model_type: ModelType) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -98,9 +99,10 @@ def _reasoning(request: Mapping[str, Any], found: Prediction, known: int) -> str
     if found.method == "heuristic":
         return "Nothing is known of the project yet and no model serves it: a customary amount answers."
     if found.method == "ml_model":
-        estimated = found.features.estimate == found.features.estimate
-        beside = ", the estimate, and how earlier estimates turned out" if estimated else ""
-        what = f"The issue's words, how the project's last {min(known, ROLLING)} issues and those like it went{beside}"
+        estimated = not math.isnan(found.features.estimate)
+        beside = ", the estimate and how earlier estimates turned out" if estimated else ""
+        latest = f"how the project's last {min(known, ROLLING)} known issues and those like it went"
+        what = f"What the issue says, {latest}{beside}"
     elif found.rule == "estimate":
         what = "The estimate itself"
     else:

@@ -1,4 +1,4 @@
-"""Story points: a project's own scale, a linear model on words, and one form that answers like the other."""
+"""Story points: a project's own scale, what is recommended on it, and what the answer says."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
 import pytest
+from generated import quick, rows_for
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from projects.delivery.story_points.people import COLUMNS, TRAINER
 
 from forecastle.errors import NotFoundError, NothingServesError
-from forecastle.generator.issues import Portfolio, generate_issues
-from forecastle.records.outcomes import NONE_KNOWN, Outcomes
+from forecastle.records.outcomes import NONE_KNOWN, NOTHING_KNOWN, Case, Known, Outcomes
 from forecastle.registry.answering import Answered, Context
-from forecastle.registry.dataset import rows_of_issues
-from forecastle.registry.examples import Example, make_examples
+from forecastle.registry.declaration import resolve
+from forecastle.registry.examples import extract_all
 from forecastle.registry.predictor import Predictor
-from forecastle.registry.training import Fitted, fit
+from forecastle.registry.search import fitted as fitted_candidate
+from forecastle.registry.training import Budget, Fitted, fit
 from projects import get_model_type
 from projects.delivery.story_points.answer import StoryPointsAnswer, StoryPointsRequest, answer_many
-from projects.delivery.story_points.model import CANDIDATE, SCORER, LinearPoints, extract, from_points, to_points
+from projects.delivery.story_points.model import SCORER, extract
 from projects.delivery.story_points.rules import (
     CUSTOMARY,
     FEW,
@@ -85,7 +84,12 @@ def test_probabilities_sum_to_one_and_the_recommended_value_stands_on_the_scale(
     assert math.isclose(sum(found.probabilities), 1.0)
     assert all(0 <= probability <= 1 for probability in found.probabilities)
     assert found.value in found.values
-    assert found.confidence == found.probabilities[list(found.values).index(found.value)]
+    assert found.confidence(lambda score: math.nan) == found.probabilities[list(found.values).index(found.value)]
+
+
+@given(recommendations, st.one_of(points, st.floats(0, 120)))
+def test_a_hit_is_the_very_value(found: Recommendation, truth: float) -> None:
+    assert found.is_hit(truth) == (truth == found.value)
 
 
 @given(recommendations, st.data(), thresholds)
@@ -128,62 +132,41 @@ def test_a_larger_estimate_recommends_no_smaller_value(
 
 @given(st.floats(0.25, 1000), outcomes)
 def test_points_and_deviations_are_each_others_inverse(value: float, found: Outcomes) -> None:
-    levels = extract({"title": "x"}, "a", found).levels
-    assert math.isclose(to_points(from_points(value, levels), levels), value, rel_tol=1e-9)
+    features = extract({"title": "x"}, "a", Known(found))
+    assert math.isclose(features.to_units(features.to_deviation(value)), value, rel_tol=1e-9)
 
 
 @pytest.fixture(scope="module")
-def examples() -> Any:
-    issues = generate_issues(Portfolio(projects=3, issues=120))
-    return make_examples(rows_of_issues(MODEL_TYPE, issues).rows, SCORER)
+def fitted() -> Fitted:
+    model_type = quick(MODEL_TYPE)
+    return fit(model_type, extract_all(model_type, rows_for(model_type)), budget=Budget(trials=1))
 
 
-@pytest.fixture(scope="module")
-def estimator(examples: Any) -> Any:
-    return TRAINER.fit(CANDIDATE, [e.features for e in examples], [e.target for e in examples])
+@given(outcomes, estimates)
+def test_baselines_recommend_the_nearest_value_and_models_the_middle_of_what_is_likely(
+    found: Outcomes, estimate: float
+) -> None:
+    features = extract({"title": "x"}, "a", Known(found))
+    spread = features.levels.spread
+    for method in MODEL_TYPE.baselines:
+        assert SCORER.settle(method, estimate, features, Known(found)) == recommend_near(estimate, found, spread)
+    for method in ("linear_text", "blend"):
+        assert SCORER.settle(method, estimate, features, Known(found)) == recommend_middle(estimate, found, spread)
 
 
-@pytest.fixture(scope="module")
-def fitted(examples: Any) -> Fitted:
-    return fit(MODEL_TYPE, examples)
+def test_similar_cases_and_the_issues_of_its_type_stand_among_its_numbers() -> None:
+    group = known([8.0] * 6)
+    about = Known(known([3.0] * 30), {"issue_type": group}, [Case("A-1", "Fix the importer", 13.0)])
+    found = extract({"title": "Fix the importer", "issue_type": "Bug"}, "a", about)
+    numbers = dict(zip(found.names, found.numbers, strict=True))
+    assert found.similar == pytest.approx(math.log(13.0))
+    assert numbers["similarity"] == 1.0
+    assert numbers["issue_type.median"] == pytest.approx(math.log(8.0) - found.centre)
+    assert found.labels == ("issue_type=Bug",)
 
 
-def test_the_fast_form_answers_like_the_estimator_for_people(estimator: Any, examples: Any) -> None:
-    form, features = estimator.fast_form(), [example.features for example in examples]
-    assert [form.estimate(each) for each in features] == pytest.approx(list(estimator.predict(features)), rel=1e-9)
-
-
-def test_words_and_projects_that_were_never_seen_count_nothing_in_both_forms(estimator: Any) -> None:
-    strange = extract({"title": "Quux the frobnicator", "description": None}, "nowhere", NONE_KNOWN)
-    assert estimator.fast_form().estimate(strange) == pytest.approx(float(estimator.predict([strange])[0]), rel=1e-9)
-
-
-def test_the_fast_form_comes_back_from_json(estimator: Any, examples: Any) -> None:
-    form = estimator.fast_form()
-    loaded = LinearPoints.from_json(json.loads(json.dumps(form.as_json())))
-    assert loaded.as_json() == form.as_json()
-    assert loaded.numbers == form.numbers
-    assert [loaded.estimate(e.features) for e in examples] == [form.estimate(e.features) for e in examples]
-
-
-def test_a_table_is_predicted_like_its_issues(estimator: Any, examples: Any) -> None:
-    chosen: list[Example] = list(examples)[::7]
-    table = TRAINER.example_table(chosen)
-    assert tuple(table.columns) == COLUMNS
-    expected = list(estimator.predict([example.features for example in chosen]))
-    assert list(estimator.predict(table)) == pytest.approx(expected, rel=1e-9)
-    shuffled = table[list(reversed(COLUMNS))].sample(frac=1, random_state=1)
-    assert list(estimator.predict(shuffled)) == pytest.approx([expected[i] for i in shuffled.index], rel=1e-9)
-
-
-def test_a_table_without_known_points_is_predicted_like_a_cold_start(estimator: Any) -> None:
-    table = pd.DataFrame([("new", "Fix the button", "", 0, float("nan"), float("nan"), [])], columns=list(COLUMNS))
-    cold = extract({"title": "Fix the button", "description": ""}, "new", NONE_KNOWN)
-    assert list(estimator.predict(table)) == pytest.approx(list(estimator.predict([cold])), rel=1e-12)
-
-
-def test_heavier_words_are_estimated_higher(estimator: Any) -> None:
-    form, level = estimator.fast_form(), known([3.0, 5.0] * 30)
+def test_heavier_words_are_estimated_higher() -> None:
+    form, level = linear_form(), Known(known([3.0, 5.0] * 30))
     light, heavy = (
         form.estimate(extract({"title": title, "description": ""}, "DEMO1", level))
         for title in ("Rename the label in admin", "Migrate the cluster in admin")
@@ -191,8 +174,18 @@ def test_heavier_words_are_estimated_higher(estimator: Any) -> None:
     assert heavy > 1.5 * light
 
 
+def linear_form() -> Any:
+    trainer = resolve(MODEL_TYPE.trainer)
+    examples = extract_all(MODEL_TYPE, rows_for(MODEL_TYPE)).views["all"]
+    learned = fitted_candidate(trainer, "linear_text", trainer.candidates["linear_text"][0], examples)
+    return learned.fast_form()
+
+
 def test_a_request_without_a_description_is_a_request_with_an_empty_one() -> None:
-    assert extract({"title": "x", "description": None}, "a", NONE_KNOWN) == extract({"title": "x"}, "a", NONE_KNOWN)
+    first, second = (
+        extract(request, "a", NOTHING_KNOWN) for request in ({"title": "x", "description": None}, {"title": "x"})
+    )
+    assert str(first) == str(second)
 
 
 class History:
@@ -201,10 +194,10 @@ class History:
     def __init__(self) -> None:
         self.asked = 0
 
-    def outcomes(self, projects: Sequence[str], moment: Any) -> Mapping[str, tuple[str, Outcomes]]:
+    def known(self, requests: Sequence[Mapping[str, Any]], moment: Any) -> Sequence[tuple[str, Known] | None]:
         self.asked += 1
-        there = {"DEMO1": ("id-1", known([3.0, 5.0] * 20)), "EMPTY": ("id-2", NONE_KNOWN)}
-        return {name: there[name] for name in projects if name in there}
+        there = {"DEMO1": ("id-1", Known(known([3.0, 5.0] * 20))), "EMPTY": ("id-2", NOTHING_KNOWN)}
+        return [there.get(request["project_id"]) for request in requests]
 
 
 def ask(predictor_for: Any, *projects: str) -> tuple[list[Any], History]:
@@ -218,7 +211,7 @@ def test_many_requests_are_answered_in_order_with_one_look_at_history(fitted: Fi
     found, history = ask(lambda cluster: predictor, "DEMO1", "NOWHERE", "EMPTY", "DEMO1")
     assert history.asked == 1
     assert [type(answer) for answer in found] == [Answered, NotFoundError, Answered, Answered]
-    assert found[0] == found[3]
+    assert found[0].fields == found[3].fields
     assert (found[0].cluster, found[2].cluster) == ("id-1", "id-2")
 
 
