@@ -175,7 +175,7 @@ class StackedTreesRegressor(IssueRegressor):
 class HistogramTreesRegressor(IssueRegressor):
     """scikit-learn's gradient boosting on histograms of the numbers, for the least absolute deviation."""
 
-    def __init__(self, leaves: int = 15, trees: int = 80, learning_rate: float = 0.1) -> None:
+    def __init__(self, leaves: int = 15, trees: int = 60, learning_rate: float = 0.12) -> None:
         self.leaves = leaves
         self.trees = trees
         self.learning_rate = learning_rate

@@ -36,7 +36,7 @@ BINS = 10
 FIRST_ROWS = 50
 """The first rows of each cluster are answered but not scored."""
 
-REFITS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+REFITS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
 """Shares of all rows after which a new version is trained."""
 
 

@@ -105,11 +105,16 @@ def test_single_precision_is_that_of_the_trees() -> None:
 
 def test_a_linear_form_standardises_numbers_and_leaves_out_what_is_not_known_or_never_was_seen() -> None:
     numbers = NamedNumbers(TfidfDictionary({"fix": 1.0}), TfidfDictionary({}), {"x": (4.0, 2.0)})
-    form = LinearForm(numbers, {"x": 10.0, "t:fix": 3.0, "A|t:fix": 0.5, "l:issue_type=Bug": 1.0}, intercept=1.0)
+    form = LinearForm(numbers, {"x": 10.0, "t:fix": 3.0, "A|t:fix": 0.5, "l:issue_type=Bug": 1.0}, 1.0, -9.0, 9.0)
     assert form.deviation(issue(x=4.0)) == 1.5
     assert form.deviation(issue(x=6.0)) == pytest.approx(1.5 + 10 * NUMBER_WEIGHT)
     assert form.deviation(issue(x=math.nan, z=7.0)) == 1.5
     assert form.deviation(issue(x=4.0, title=("fix", "unheard"))) == 5.0
+
+
+def test_a_linear_form_stays_within_what_it_was_taught() -> None:
+    form = LinearForm(NamedNumbers(TfidfDictionary({}), TfidfDictionary({}), {"x": (0.0, 1.0)}), {"x": 1.0}, 0, -1, 2)
+    assert [form.deviation(issue(x=x)) for x in (-1e9, 0.0, 1e9)] == [-1, 0, 2]
 
 
 def test_a_level_with_as_many_outcomes_as_the_prior_counts_half() -> None:
@@ -123,7 +128,9 @@ def test_a_level_with_as_many_outcomes_as_the_prior_counts_half() -> None:
 
 
 FORMS: list[Form] = [
-    LinearForm(NamedNumbers(TfidfDictionary({"fix": 1.5}), TfidfDictionary({}), {"x": (4.0, 2.0)}), {"x": 1.0}, 0.5),
+    LinearForm(
+        NamedNumbers(TfidfDictionary({"fix": 1.5}), TfidfDictionary({}), {"x": (4.0, 2.0)}), {"x": 1.0}, 0.5, -9.0, 9.0
+    ),
     ForestForm(("x",), (tree(), tree(missing_left=True)), 0.25, single=True),
     ShrinkageForm(0.1, 10.0, ("type",)),
 ]

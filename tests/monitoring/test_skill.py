@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecastle.monitoring.skill import SHRINKAGE_ROWS, SkillTable, choose_methods, macro_relative_loss
+from forecastle.monitoring.skill import FEW_ROWS, SHRINKAGE_ROWS, SkillTable, choose_methods, macro_relative_loss
 
 PRIORS = {"reference": 0.0, "model": 0.0}
 
@@ -81,7 +81,8 @@ def test_nothing_answers_in_place_of_a_reference_that_makes_no_error() -> None:
 
 def test_the_general_loss_is_that_over_all_clusters_shrunk_towards_the_prior() -> None:
     found = choose({"a": (300, 0.5), "b": (100, 0.9)}, {"reference": 0.0, "model": 0.1})
-    own = (-0.5 - 0.1) / 2
+    weights = 300 / (300 + FEW_ROWS), 100 / (100 + FEW_ROWS)
+    own = (weights[0] * -0.5 + weights[1] * -0.1) / sum(weights)
     assert found.general["model"] == pytest.approx((400 * own + SHRINKAGE_ROWS * 0.1) / (400 + SHRINKAGE_ROWS))
     assert found.general["reference"] == 0.0
     assert found.default == min(found.general, key=found.general.__getitem__)
@@ -91,8 +92,10 @@ def test_without_rows_the_general_loss_is_the_prior() -> None:
     assert choose({}, {"reference": 0.0, "model": 0.1}).general == {"reference": 0.0, "model": 0.1}
 
 
-def test_a_macro_loss_counts_clusters_alike() -> None:
-    clusters = np.array(["large"] * 90 + ["small"] * 10)
-    losses = np.array([1.2] * 90 + [0.6] * 10)
-    assert macro_relative_loss(losses, np.ones(100), clusters) == pytest.approx((0.2 - 0.4) / 2)
+def test_a_macro_loss_counts_clusters_alike_but_for_those_of_few_rows() -> None:
+    clusters = np.array(["large"] * 9_000 + ["small"] * 1_000 + ["tiny"])
+    losses = np.array([1.2] * 9_000 + [0.6] * 1_000 + [50.0])
+    found = macro_relative_loss(losses, np.ones(10_001), clusters)
+    weights = [rows / (rows + FEW_ROWS) for rows in (9_000, 1_000, 1)]
+    assert found == pytest.approx((weights[0] * 0.2 - weights[1] * 0.4 + weights[2] * 49) / sum(weights))
     assert macro_relative_loss(np.array([]), np.array([]), np.array([], dtype=str)) == 0.0

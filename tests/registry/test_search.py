@@ -28,6 +28,9 @@ class Recorder:
     def __init__(self) -> None:
         self.made: list[tuple[str, Any]] = []
 
+    def prepare(self, features: Sequence[Any]) -> Any:
+        return features
+
     def make(self, candidate: str, settings: Any) -> Any:
         self.made.append((candidate, settings))
 

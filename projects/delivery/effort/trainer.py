@@ -15,5 +15,5 @@ TRAINER = IssueTrainer(
         "ordinal": ({"alpha": 10.0},),
         "shrinkage": ({"rows": 10.0, "groups": LEVELS}, {"rows": 40.0, "groups": LEVELS}),
     },
-    blends={"blend": ("stacked_trees", "boosted_trees", "linear_text")},
+    blends={"blend": ("stacked_trees", "boosted_trees", "gradient_boosting")},
 )

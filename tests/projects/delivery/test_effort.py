@@ -71,15 +71,22 @@ def test_confidence_asks_how_often_earlier_rows_lay_within_a_factor_of_two(found
 
 
 def test_what_nobody_knows_anything_of_takes_the_customary_amount() -> None:
-    assert settle_hours(math.nan, math.nan, 1.0).value == math.exp(HOURS.cold_centre)
+    assert settle_hours(math.nan, math.nan, (), 1.0).value == math.exp(HOURS.cold_centre)
 
 
 @given(st.floats(-10, 10_000), st.one_of(st.just(math.nan), amounts))
 def test_an_answer_is_at_least_the_floor_and_what_people_said_where_that_is_near(estimate: float, human: float) -> None:
-    value = settle_hours(estimate, human, 1.0).value
+    value = settle_hours(estimate, human, (), 1.0).value
     assert value >= HOURS.floor
     near = human == human and abs(math.log(max(estimate, HOURS.floor)) - math.log(human)) < NEAR
     assert value == (human if near else max(estimate, HOURS.floor))
+
+
+def test_without_an_estimate_an_amount_that_the_project_logs_is_said_where_that_is_near() -> None:
+    recent = (3.5,) * 6 + (7.0,) * 6 + (5.1,)
+    found = [settle_hours(hours, math.nan, recent, 1.0).value for hours in (3.2, 4.0, 4.9, 8.0, 80.0)]
+    assert found == [3.5, 3.5, 4.9, 7.0, 80.0]  # what was logged once is no custom
+    assert settle_hours(3.4, 2.0, recent, 1.0).value == 3.4  # beside an estimate, nothing but the estimate is
 
 
 def test_how_far_outcomes_lie_from_estimates_is_told_by_earlier_ones() -> None:
