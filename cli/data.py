@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ import click
 
 from cli.rooms import opened, say
 from forecastle.access.principals import Permission
+from forecastle.errors import BrokenRow
 from forecastle.generator.dated import DatedPortfolio, generate_dated_issues
 from forecastle.generator.issues import Portfolio, generate_issues
 from forecastle.records.issues import IssueRecord
@@ -120,11 +122,23 @@ def import_issues(
     if as_json:
         click.echo(json.dumps({**counts.__dict__, "skipped": result.skipped, "broken": _broken(result)}))
         return
-    for row in result.broken:
-        say(f"left out: {row}")
+    say_left_out(result.broken)
     click.echo(
         f"{counts.new:,} new, {counts.changed:,} changed, {counts.unchanged:,} unchanged, {result.skipped} skipped"
     )
+
+
+def say_left_out(broken: Sequence[BrokenRow]) -> None:
+    """Name the rows that were left out; of many, the first ones and how many broke each rule."""
+    for row in broken[:MOST_NAMED]:
+        say(f"left out: {row}")
+    if len(broken) > MOST_NAMED:
+        say("and more; in all, by rule:")
+        for rule, count in Counter(row.rule for row in broken).most_common():
+            say(f"  {count:,}: {rule}")
+
+
+MOST_NAMED = 10
 
 
 def _broken(result: ImportResult) -> list[dict[str, Any]]:

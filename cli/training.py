@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 import projects
-from cli.data import Reading, reading_options
+from cli.data import Reading, reading_options, say_left_out
 from cli.rooms import MLFLOW, POSTGRESQL, S3, opened, say, serving
 from cli.tables import table
 from forecastle.access.principals import Permission
@@ -113,8 +113,7 @@ def evaluate_files(model_type: str, asked: IssueImport, without: Sequence[str] =
         with Database(url) as database:
             migrate(database)
             imported = run_import(database, asked, on_stage=say)
-            for row in imported.broken:
-                say(f"left out: {row}")
+            say_left_out(imported.broken)
             with database.transaction() as connection:
                 keys = {str(project.id): project.key for project in list_projects(connection)}
             read = read_rows(database, declared)

@@ -17,8 +17,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from cli.data import say_left_out
 from cli.main import main
-from forecastle.errors import ServerError
+from forecastle.errors import BrokenRow, ServerError
 from forecastle.settings import Settings
 from forecastle.store.database import Database
 
@@ -132,6 +133,13 @@ def test_broken_rows_can_be_left_out_and_are_named_then_too(alone: Run, database
     assert (ended.code, ended.out) == (0, "2 new, 0 changed, 0 unchanged, 1 skipped\n")
     assert f"left out: {path}:3: title: " in ended.err
     assert f"left out: {path}:3: story_points: " in ended.err
+
+
+def test_of_many_rows_left_out_the_first_are_named_and_all_counted_by_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    say_left_out([BrokenRow("a.csv", line, "title", "the title is not empty") for line in range(2, 42)])
+    said = capsys.readouterr().err.splitlines()
+    assert sum("left out: a.csv:" in line for line in said) == 10
+    assert said[-1].split() == ["40:", "the", "title", "is", "not", "empty"]
     assert issues(database) == 2
 
 
