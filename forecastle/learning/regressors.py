@@ -285,9 +285,11 @@ def _xgboost_tree(tree: Mapping[str, Any]) -> Tree:
 def _histogram_tree(nodes: Any) -> Tree:
     """A tree of scikit-learn's histogram boosting, which goes left where a number is *at most* the threshold."""
     leaf = nodes["is_leaf"].astype(bool)
+    # A split of what is known from what is not has an infinite threshold, which JSON does not know.
+    thresholds = np.minimum(np.nextafter(nodes["num_threshold"], np.inf), np.finfo(float).max)
     return Tree(
         feature=tuple(np.where(leaf, -1, nodes["feature_idx"].astype(int)).tolist()),
-        threshold=tuple(np.where(leaf, 0.0, np.nextafter(nodes["num_threshold"], np.inf)).tolist()),
+        threshold=tuple(np.where(leaf, 0.0, thresholds).tolist()),
         left=tuple(nodes["left"].astype(int).tolist()),
         right=tuple(nodes["right"].astype(int).tolist()),
         missing_left=tuple(nodes["missing_go_to_left"].astype(bool).tolist()),

@@ -236,3 +236,19 @@ def test_issues_come_back_from_their_table() -> None:
             expected = found.estimators["linear_text"].predict(table)
             again = found.estimators["linear_text"].predict(shuffled)
             assert list(again) == pytest.approx([float(expected[place]) for place in shuffled.index], rel=1e-9)
+
+
+@pytest.mark.parametrize("make", [BoostedTreesRegressor, HistogramTreesRegressor])
+def test_trees_that_part_what_is_known_from_what_is_not_can_be_written_down(make: type[IssueRegressor]) -> None:
+    found = taught("delivery.story_points", "all")
+    place = found.issues[0].names.index("similarity")
+    issues = []
+    for row, issue in enumerate(found.issues):
+        numbers = array("d", [0.0] * len(issue.numbers))
+        numbers[place] = math.nan if row % 2 else 1.0  # nothing else tells anything
+        issues.append(replace(issue, numbers=numbers))
+    targets = [20.0 if row % 2 else 1.0 for row in range(len(issues))]
+    estimator = make().fit(issues, targets)
+    form = written_and_read(found.model_type, estimator)
+    assert [form.estimate(issue) for issue in issues] == pytest.approx(estimator.predict(issues), rel=PARITY_TOLERANCE)
+    assert form.estimate(issues[1]) > 2 * form.estimate(issues[0])
