@@ -10,9 +10,8 @@ last block chose nothing and taught nothing, and is what the version is scored o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,23 +19,18 @@ from numpy.typing import NDArray
 from forecastle.errors import NotEnoughDataError, TrainingError
 from forecastle.monitoring.conformal import calibrate
 from forecastle.monitoring.coverage import Coverage, coverage
-from forecastle.monitoring.skill import SkillTable, choose_methods
-from forecastle.registry.baselines import baseline, baselines_for
 from forecastle.registry.bundle import Bundle, Manifest, View, digest_of_features, load_bundle
-from forecastle.registry.declaration import Estimator, FastForm, ModelType, Scorer, Settings, Settled, Trainer, resolve
+from forecastle.registry.declaration import Estimator, FastForm, ModelType, Settings, Trainer, resolve
 from forecastle.registry.examples import Example, Examples, Extracted
 from forecastle.registry.learning_curve import CurvePoint, learning_curve
 from forecastle.registry.predictor import Prediction, Predictor
-from forecastle.registry.search import TRIALS, Trial, fit_all, search
+from forecastle.registry.search import Trial, fit_all
+from forecastle.registry.walking import FEWEST_KNOWN, Budget, Parts, Progress, errors, walk_forward
 
 Floats = NDArray[np.float64]
-Progress = Callable[[str], None]
 
 HELD_BACK_SHARE = 0.15
-FOLD_STARTS = (0.4, 0.55, 0.7, 0.85)  # shares of the rows before the held-back block
-FEWEST_KNOWN = 20  # rows whose cluster knew fewer outcomes say little about which method has skill there
 SERVED = "served"
-UNPROVEN = 0.03  # a candidate is taken to be this much worse than the best baseline until rows show its skill
 PARITY_TOLERANCE = 1e-5  # relative; both forms add the same numbers in another order, trees in single precision
 
 
@@ -99,13 +93,6 @@ class Fitted:
         return next(iter(self.views.values()))
 
 
-@dataclass(frozen=True)
-class Budget:
-    """How much a training may try."""
-
-    trials: int = TRIALS
-
-
 def fit(
     model_type: ModelType,
     extracted: Extracted,
@@ -123,7 +110,7 @@ def fit(
         raise NotEnoughDataError(model_type.name, len(rows), model_type.least_rows)
     dataset, budget = dataset or DatasetInfo(), budget or Budget()
     cut = rows[int((1 - HELD_BACK_SHARE) * len(rows))].asked_at
-    parts = _Parts(model_type, resolve(model_type.scorer), resolve(model_type.trainer))
+    parts = Parts(model_type, resolve(model_type.scorer), resolve(model_type.trainer))
     views: dict[str, tuple[View, FittedView]] = {}
     short: NotEnoughDataError | None = None
     for name in model_type.views:
@@ -147,33 +134,8 @@ def fit(
     return _scored(parts, bundle, {name: found for name, (_, found) in views.items()}, extracted, cut)
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """The parts of a model type that a training works with."""
-
-    model_type: ModelType
-    scorer: Scorer
-    trainer: Trainer
-
-    @property
-    def candidates(self) -> list[str]:
-        return [*self.trainer.candidates, *self.trainer.blends]
-
-    def settle_all(self, rows: Sequence[Example], estimators: Mapping[str, Estimator]) -> dict[str, list[Settled]]:
-        """What every baseline, and every estimator, would have answered to each row."""
-        features = self.trainer.prepare([row.features for row in rows])
-        predicted = {name: estimator.predict(features) for name, estimator in estimators.items()}
-        settled: dict[str, list[Settled]] = {name: [] for name in (*self.model_type.baselines, *predicted)}
-        for number, row in enumerate(rows):
-            known = row.known
-            for method, answers in settled.items():
-                estimate = predicted[method][number] if method in predicted else baseline(method, row.features, known)
-                answers.append(self.scorer.settle(method, float(estimate), row.features, known))
-        return settled
-
-
 def _fit_view(
-    parts: _Parts, name: str, examples: Examples, cut: float, on_progress: Progress, budget: Budget
+    parts: Parts, name: str, examples: Examples, cut: float, on_progress: Progress, budget: Budget
 ) -> tuple[View, FittedView]:
     """Choose, calibrate and fit one view on what was known before the cut."""
     model_type = parts.model_type
@@ -187,7 +149,7 @@ def _fit_view(
     ]  # where nothing is known there is no baseline to compare with
     if not rows:
         raise NotEnoughDataError(f"{model_type.name}, held back with a known history", 0, 1)
-    walk = _walk(parts, name, earlier, on_progress, budget)
+    walk = walk_forward(parts, name, earlier, on_progress, budget)
     candidate = walk.best_candidate(parts)
     on_progress(f"{name}: fitting every candidate on {len(earlier):,} rows, {candidate} answers")
     estimators = fit_all(parts.trainer, walk.settings, earlier)
@@ -195,7 +157,7 @@ def _fit_view(
     skill = walk.skill(candidate)
     on_progress(f"{name}: scoring {len(rows):,} held-back rows")
     settled = parts.settle_all(rows, estimators)
-    everything = CurvePoint(len(earlier), _errors(rows, settled[candidate]))
+    everything = CurvePoint(len(earlier), errors(rows, settled[candidate]))
     view = View(candidate, estimators[candidate].fast_form(), skill, thresholds)
     found = FittedView(
         candidate=candidate,
@@ -212,96 +174,13 @@ def _fit_view(
 
 
 def _learning_curve(
-    parts: _Parts, candidate: str, settings: Mapping[str, Settings], earlier: Examples, asked: Sequence[Example]
+    parts: Parts, candidate: str, settings: Mapping[str, Settings], earlier: Examples, asked: Sequence[Example]
 ) -> list[CurvePoint]:
     def losses_of(estimators: Mapping[str, Estimator]) -> dict[str, Floats]:
         settled = parts.settle_all(asked, estimators)
-        return {name: _errors(asked, settled[name]) for name in estimators}
+        return {name: errors(asked, settled[name]) for name in estimators}
 
     return learning_curve(parts.trainer, candidate, settings, earlier, parts.model_type.least_rows, losses_of)
-
-
-@dataclass
-class _Walk:
-    """Rows of all folds that knew enough, and what every method would have answered to each."""
-
-    baselines: Mapping[str, float]
-    """Those that may answer in this view, with their priors."""
-    settings: Mapping[str, Settings]
-    trials: Sequence[Trial] = ()
-    rows: list[Example] = field(default_factory=list)
-    settled: dict[str, list[Settled]] = field(default_factory=dict)
-
-    def add(self, parts: _Parts, asked: Sequence[Example], estimators: Mapping[str, Estimator]) -> None:
-        self.rows += asked
-        for method, answers in parts.settle_all(asked, estimators).items():
-            self.settled.setdefault(method, []).extend(answers)
-
-    @property
-    def losses(self) -> dict[str, Floats]:
-        return {method: _errors(self.rows, settled) for method, settled in self.settled.items()}
-
-    def skill(self, *candidates: str) -> SkillTable:
-        """Who answers where, among the baselines and these candidates."""
-        priors = {**self.baselines, **dict.fromkeys(candidates, min(self.baselines.values()) + UNPROVEN)}
-        clusters = np.array([row.cluster for row in self.rows], dtype=str)
-        losses, none = self.losses, np.array([], dtype=float)
-        return choose_methods({method: losses.get(method, none) for method in priors}, clusters, priors)
-
-    def best_candidate(self, parts: _Parts) -> str:
-        """The candidate with the least loss, projects counting alike; the first one where no row was asked."""
-        expected = self.skill(*parts.candidates).general
-        return min(parts.candidates, key=expected.__getitem__)
-
-    def answering(self, candidate: str) -> set[str]:
-        skill = self.skill(candidate)
-        return {skill.default, candidate, *skill.by_cluster.values()}
-
-    def scores(self, method: str) -> dict[str, list[float]]:
-        """How far each interval would have had to reach, by cluster, in order of time."""
-        scores: dict[str, list[float]] = {}
-        for row, settled in zip(self.rows, self.settled.get(method, ()), strict=True):
-            scores.setdefault(row.cluster, []).append(settled.score(row.target))
-        return scores
-
-
-def _walk(parts: _Parts, view: str, earlier: Examples, on_progress: Progress, budget: Budget) -> _Walk:
-    """Walk forward through the earlier rows: the first fold chooses settings, the others methods."""
-    baselines = baselines_for(parts.model_type.baselines, parts.model_type.views[view])
-    walk = _Walk(baselines, {name: choices[0] for name, choices in parts.trainer.candidates.items()})
-    for number, (known, asked) in enumerate(_folds(parts.model_type, earlier)):
-        rows = [example for example in asked if example.known.project.count >= FEWEST_KNOWN]
-        on_progress(f"{view}: walking forward, {len(known):,} rows learned, {len(asked):,} asked")
-        if number == 0 and budget.trials > 1 and rows:
-            walk = _Walk(baselines, *_searched(parts, known, rows, budget))
-        elif rows:
-            walk.add(parts, rows, fit_all(parts.trainer, walk.settings, known))
-    return walk
-
-
-def _searched(
-    parts: _Parts, known: Examples, asked: Sequence[Example], budget: Budget
-) -> tuple[Mapping[str, Settings], Sequence[Trial]]:
-    reference = next(iter(parts.model_type.baselines))
-
-    def losses_of(candidate: str, estimator: Estimator) -> tuple[Floats, Floats]:
-        settled = parts.settle_all(asked, {candidate: estimator})
-        return _errors(asked, settled[candidate]), _errors(asked, settled[reference])
-
-    return search(parts.trainer, known, [row.cluster for row in asked], losses_of, budget.trials)
-
-
-def _folds(model_type: ModelType, earlier: Examples) -> Iterator[tuple[Examples, Examples]]:
-    """What was known at each start, and what was asked from there to the next."""
-    for start, end in pairwise((*FOLD_STARTS, 1.0)):
-        first, last = earlier.cut_at(start), earlier.cut_at(end)
-        known, asked = earlier.known_by(first), earlier.asked_between(first, last)
-        if len(known) >= model_type.least_rows and len(asked):
-            yield known, asked
-
-
-def _errors(rows: Examples | Sequence[Example], settled: Sequence[Settled]) -> Floats:
-    return np.array([abs(s.value - row.target) for s, row in zip(settled, rows, strict=True)], dtype=float)
 
 
 def _check_parity(trainer: Trainer, estimator: Estimator, form: FastForm, held_back: Sequence[Example]) -> None:
@@ -316,7 +195,7 @@ def _check_parity(trainer: Trainer, estimator: Estimator, form: FastForm, held_b
             )
 
 
-def _scored(parts: _Parts, bundle: Bundle, views: Mapping[str, FittedView], extracted: Extracted, cut: float) -> Fitted:
+def _scored(parts: Parts, bundle: Bundle, views: Mapping[str, FittedView], extracted: Extracted, cut: float) -> Fitted:
     """Answer every held-back row as the façade would, and hold every method against it on the same rows."""
     predictor = Predictor.of(parts.model_type, bundle)
     places = {(view, e.cluster, e.key): n for view, found in views.items() for n, e in enumerate(found.held_back)}

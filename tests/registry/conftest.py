@@ -16,7 +16,8 @@ from forecastle.registry.dataset import rows_of_issues
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import Extracted, extract_all
 from forecastle.registry.promotions import VersionFiles
-from forecastle.registry.training import Budget, Fitted, fit
+from forecastle.registry.training import Fitted, fit
+from forecastle.registry.walking import Budget
 from projects import get_model_type
 
 

@@ -11,7 +11,8 @@ from generated import quick
 from forecastle.generator.dated import DatedPortfolio, generate_dated_issues
 from forecastle.registry.dataset import rows_of_issues
 from forecastle.registry.examples import extract_all
-from forecastle.registry.training import Budget, Fitted, fit
+from forecastle.registry.training import Fitted, fit
+from forecastle.registry.walking import Budget
 from projects import get_model_type
 
 EFFORT = get_model_type("delivery.effort")

@@ -25,7 +25,8 @@ from forecastle.registry.recording import log_models
 from forecastle.registry.report import report_page
 from forecastle.registry.results import Results, overall_results, view_results
 from forecastle.registry.summary import child_runs, run_metrics
-from forecastle.registry.training import Budget, DatasetInfo, Fitted, fit
+from forecastle.registry.training import DatasetInfo, Fitted, fit
+from forecastle.registry.walking import Budget
 from projects import get_model_type
 
 MARKUP = '<script>alert("x")</script>&'

@@ -13,8 +13,9 @@ from generated import quick
 from forecastle.learning.trainer import IssueTrainer
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import Examples, Extracted
-from forecastle.registry.search import fit_all, search
-from forecastle.registry.training import TRIALS, Budget, fit
+from forecastle.registry.search import TRIALS, fit_all, search
+from forecastle.registry.training import fit
+from forecastle.registry.walking import Budget
 
 CHOICES = ({"alpha": 10.0}, {"alpha": 3.0}, {"alpha": 1.0})
 

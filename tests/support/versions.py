@@ -16,7 +16,8 @@ from forecastle.registry.dataset import digest_of_rows, rows_of_issues
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import extract_all
 from forecastle.registry.promotions import VersionFiles
-from forecastle.registry.training import Budget, DatasetInfo, fit
+from forecastle.registry.training import DatasetInfo, fit
+from forecastle.registry.walking import Budget
 
 MODEL_TYPE = projects.get_model_type("delivery.story_points")
 EFFORT = projects.get_model_type("delivery.effort")

@@ -18,7 +18,8 @@ from forecastle.records.outcomes import NOTHING_KNOWN, Case, Known, Outcomes
 from forecastle.registry.answering import Answered, Context
 from forecastle.registry.examples import extract_all
 from forecastle.registry.predictor import Predictor
-from forecastle.registry.training import Budget, Fitted, fit
+from forecastle.registry.training import Fitted, fit
+from forecastle.registry.walking import Budget
 from projects import get_model_type
 from projects.delivery.effort.answer import EffortAnswer, EffortRequest, answer_many
 from projects.delivery.effort.model import GROUPS, LEAST_RATIOS, LEAST_REACH, USUAL_RATIO_SPREAD, extract, reach_of

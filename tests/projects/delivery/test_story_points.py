@@ -19,7 +19,8 @@ from forecastle.registry.declaration import resolve
 from forecastle.registry.examples import extract_all
 from forecastle.registry.predictor import Predictor
 from forecastle.registry.search import fitted as fitted_candidate
-from forecastle.registry.training import Budget, Fitted, fit
+from forecastle.registry.training import Fitted, fit
+from forecastle.registry.walking import Budget
 from projects import get_model_type
 from projects.delivery.story_points.answer import StoryPointsAnswer, StoryPointsRequest, answer_many
 from projects.delivery.story_points.model import SCORER, extract
