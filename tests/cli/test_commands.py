@@ -22,6 +22,7 @@ from cli.main import main
 from forecastle.errors import BrokenRow, ServerError
 from forecastle.settings import Settings
 from forecastle.store.database import Database
+from projects import get_model_type
 
 HEAD = "key,title,description,story_points\n"
 MAP = (
@@ -323,17 +324,19 @@ def test_an_evaluation_prints_a_table_or_json_and_leaves_no_database_behind(
     told = json.loads(run("evaluate", "delivery.story_points", path, *MAP, "--json").out)
     assert set(told) == {
         *("model_type", "time_basis", "refits", "coverage_target", "macro", "projects"),
-        *("skipped", "left_out_unknown_when", "without_baseline"),
+        *("skipped", "left_out_unknown_when", "without_baseline", "overall", "reliability"),
     }
     assert (told["time_basis"], told["coverage_target"]) == ("ordinal", 0.8)
     assert told["model_type"] == "delivery.story_points"
     assert told["refits"] > 0
-    assert set(told["macro"]) == {"served", "rolling_median", "median", "mean", "coverage", "rank_correlation"}
+    baselines = get_model_type("delivery.story_points").baselines
+    assert set(told["macro"]) == {"served", *baselines, "coverage", "rank_correlation"}
     assert [(project["project"], project["rows"]) for project in told["projects"]] == [("DEMO1", 30), ("DEMO2", 30)]
     for project in told["projects"]:
         assert set(project) == {
             *("project", "cluster", "rows", "served", "baselines", "best_baseline", "against_best", "p_worse"),
-            *("coverage", "rank_correlation", "served_by", "clearly_worse"),
+            *("coverage", "rank_correlation", "served_by", "clearly_worse", "hits", "confidence"),
+            *("within_2", "baselines_within_2"),
         }
         assert sum(project["served_by"].values()) == pytest.approx(1)
     for name in ("served", "rolling_median"):

@@ -21,10 +21,10 @@ from forecastle.access.principals import Principal, Role, add_user
 from forecastle.embedded.servers import running
 from forecastle.generator.issues import Portfolio, generate_issues
 from forecastle.registry.dataset import rows_of_issues
-from forecastle.registry.declaration import resolve
-from forecastle.registry.examples import make_examples
+from forecastle.registry.examples import extract_all
 from forecastle.registry.promotions import Promoter, VersionFiles
 from forecastle.registry.training import fit
+from forecastle.registry.walking import Budget
 from forecastle.settings import Settings
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Database
@@ -93,7 +93,7 @@ class Aliases:
 def bundle() -> dict[str, bytes]:
     """The files of a fitted version."""
     rows = rows_of_issues(MODEL_TYPE, generate_issues(Portfolio(issues=60))).rows
-    made = fit(MODEL_TYPE, make_examples(rows, resolve(MODEL_TYPE.scorer))).bundle
+    made = fit(MODEL_TYPE, extract_all(MODEL_TYPE, rows), budget=Budget(trials=1)).bundle
     return {f"bundle/{name}": content for name, content in made.files().items()}
 
 
