@@ -115,6 +115,7 @@ def _fill_former(database: Database, rows: int) -> StoredPrediction:
 
 def _writes(old: Database, new: Database, sample: StoredPrediction) -> tuple[Callable[[], None], Callable[[], None]]:
     names = list(vars(sample))
+    # The columns are names of our own fields.
     insert = f"insert into predictions ({', '.join(names)}) values ({', '.join(['%s'] * len(names))}) "  # noqa: S608
 
     def former(connection: Connection) -> None:

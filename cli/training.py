@@ -88,7 +88,8 @@ def evaluate_model_type(
 class EvaluatedFiles:
     """An evaluation, the key of each project by its id, and what of the files it does not rest on.
 
-    `left_out_unknown_when` outcomes have no moment at which they became known, `skipped` rows broke a rule.
+    `left_out_unknown_when` outcomes have no moment at which they became known, of `left_out_older` there are enough
+    later ones, `skipped` rows broke a rule.
     """
 
     evaluation: Evaluation
@@ -96,6 +97,7 @@ class EvaluatedFiles:
     coverage_target: float
     time_basis: str
     left_out_unknown_when: int
+    left_out_older: int
     skipped: int
 
 
@@ -120,7 +122,15 @@ def evaluate_files(model_type: str, asked: IssueImport, without: Sequence[str] =
         rows = [replace(row, request=_left(row.request, without)) for row in read.rows]
         with click.progressbar(length=len(rows), label="walking", file=sys.stderr) as bar:
             found = evaluate(declared, rows, lambda done, total: bar.update(done - bar.pos))
-    return EvaluatedFiles(found, keys, declared.coverage_target, read.time_basis, read.unknown_when, imported.skipped)
+    return EvaluatedFiles(
+        evaluation=found,
+        keys=keys,
+        coverage_target=declared.coverage_target,
+        time_basis=read.time_basis,
+        left_out_unknown_when=read.unknown_when,
+        left_out_older=read.left_out_older,
+        skipped=imported.skipped,
+    )
 
 
 def _left(request: Mapping[str, Any], without: Sequence[str]) -> dict[str, Any]:
@@ -137,6 +147,7 @@ def as_document(files: EvaluatedFiles) -> dict[str, Any]:
         "coverage_target": files.coverage_target,
         "skipped": files.skipped,
         "left_out_unknown_when": files.left_out_unknown_when,
+        "left_out_older": files.left_out_older,
         "without_baseline": found.without_baseline,
         "overall": None if found.overall is None else _without_nan(asdict(found.overall)),
         "macro": _without_nan(_macro(found)),
@@ -176,9 +187,13 @@ def as_text(files: EvaluatedFiles) -> str:
     worse = [files.keys[result.cluster] for result in found.clusters if result.clearly_worse]
     verdict = f"clearly worse than the best baseline: {', '.join(worse) or 'nowhere'} (one-sided 95 %, Holm-corrected)"
     basis = "moments" if files.time_basis == "date" else "relative positions, as some rows have no dates"
-    left_out = (
-        f"left out: {files.skipped} rows that broke a rule, {files.left_out_unknown_when} outcomes known at no moment, "
-        f"{found.without_baseline} rows asked before anything was known of their project"
+    left_out = ", ".join(
+        (
+            f"{files.skipped} rows that broke a rule",
+            f"{files.left_out_unknown_when} outcomes known at no moment",
+            f"{files.left_out_older} older than the latest that teach",
+            f"{found.without_baseline} rows asked before anything was known of their project",
+        )
     )
     return "\n".join(
         [
@@ -189,7 +204,7 @@ def as_text(files: EvaluatedFiles) -> str:
             *_reliability(found),
             "",
             f"{found.model_type}, {found.refits} refits; {verdict};",
-            f"time: {basis}; {left_out}",
+            f"time: {basis}; left out: {left_out}",
         ]
     )
 

@@ -21,7 +21,7 @@ VISIBILITY_SECONDS = 60
 BROKER_ERRORS = (KombuError, RedisError, OSError)
 
 
-class _Channel(redis.Channel):  # type: ignore[misc]
+class _Channel(redis.Channel):  # type: ignore[misc]  # kombu has no types
     """Kombu's, for a broker that comes and goes.
 
     With Kombu 5.7, giving messages back while the broker is away, or acknowledging one on a channel that is closed,
@@ -39,7 +39,7 @@ class _Channel(redis.Channel):  # type: ignore[misc]
             super().basic_reject(delivery_tag, requeue)
 
 
-class Transport(redis.Transport):  # type: ignore[misc]
+class Transport(redis.Transport):  # type: ignore[misc]  # kombu has no types
     """Redis, with that channel."""
 
     Channel = _Channel

@@ -137,7 +137,7 @@ def _moments(seconds: Numbers) -> list[datetime]:
 
 
 def _words(of: Any, chosen: Any) -> list[str]:
-    return np.array(list(of), dtype=object)[chosen].tolist()  # type: ignore[no-any-return]
+    return np.array(list(of), dtype=object)[chosen].tolist()  # type: ignore[no-any-return]  # NumPy forgets what objects are
 
 
 def _descriptions(random: np.random.Generator, count: int) -> list[str]:

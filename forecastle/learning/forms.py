@@ -19,8 +19,17 @@ NUMBER_WEIGHT = 0.2  # standard deviation of a number beside text vectors of len
 LABEL_WEIGHT = 0.5
 
 
+EXACT = 1e-9  # both forms of a candidate add the same numbers, in another order
+SINGLE = 1e-5  # the one for people adds in single precision
+
+
 class Form(Protocol):
     kind: ClassVar[str]
+
+    @property
+    def tolerance(self) -> float:
+        """By how much, relative, the candidate for people may answer otherwise."""
+        ...
 
     def deviation(self, issue: IssueFeatures) -> float: ...
 
@@ -32,6 +41,10 @@ class UnitForm:
     """A form that answers in the target's unit."""
 
     form: Form
+
+    @property
+    def tolerance(self) -> float:
+        return self.form.tolerance
 
     def estimate(self, issue: IssueFeatures) -> float:
         """A positive number; it need not stand on any scale."""
@@ -114,6 +127,10 @@ class LinearForm:
     lowest: float
     highest: float
 
+    @property
+    def tolerance(self) -> float:
+        return EXACT
+
     def deviation(self, issue: IssueFeatures) -> float:
         weights = self.weights
         total = self.intercept + sum(weights.get(name, 0.0) * value for name, value in self.numbers.of(issue))
@@ -169,6 +186,10 @@ class ForestForm:
     intercept: float
     single: bool
 
+    @property
+    def tolerance(self) -> float:
+        return SINGLE if self.single else EXACT
+
     def deviation(self, issue: IssueFeatures) -> float:
         return self.total(issue.names, issue.numbers)
 
@@ -203,6 +224,10 @@ class StackForm:
     text: LinearForm
     forest: ForestForm
 
+    @property
+    def tolerance(self) -> float:
+        return max(self.text.tolerance, self.forest.tolerance)
+
     def deviation(self, issue: IssueFeatures) -> float:
         return self.forest.total((*issue.names, TEXT), (*issue.numbers, self.text.deviation(issue)))
 
@@ -225,6 +250,10 @@ class MeanForm:
     kind: ClassVar[str] = "mean"
     parts: tuple[Form, ...]
 
+    @property
+    def tolerance(self) -> float:
+        return max(part.tolerance for part in self.parts)
+
     def deviation(self, issue: IssueFeatures) -> float:
         return sum(part.deviation(issue) for part in self.parts) / len(self.parts)
 
@@ -246,6 +275,10 @@ class LadderForm:
 
     kind: ClassVar[str] = "ladder"
     part: Form
+
+    @property
+    def tolerance(self) -> float:
+        return self.part.tolerance
 
     def deviation(self, issue: IssueFeatures) -> float:
         return value_at(issue.ladder, self.part.deviation(issue))
@@ -286,6 +319,10 @@ class ShrinkageForm:
     """The mean logarithm of everybody's outcomes."""
     rows: float
     groups: tuple[str, ...]
+
+    @property
+    def tolerance(self) -> float:
+        return EXACT
 
     def deviation(self, issue: IssueFeatures) -> float:
         numbers = dict(zip(issue.names, issue.numbers, strict=True))

@@ -7,6 +7,7 @@ the target's unit for issues or for their table.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,7 +48,7 @@ SEEN = (0.002, 0.998)  # a straight line says nothing beyond these quantiles of 
 BLOCKS = 4  # of which each is told what a linear model taught on the others makes of its words
 
 
-class IssueRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class IssueRegressor(RegressorMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has no types
     """What all candidates share; a candidate says how it learns, how it predicts, and what its form is."""
 
     def fit(self, issues: Issues | Design, targets: Sequence[float]) -> IssueRegressor:
@@ -66,14 +67,14 @@ class IssueRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
     def fast_form(self) -> UnitForm:
         return UnitForm(self.form())
 
-    def fit_deviations(self, design: Design, deviations: Floats) -> IssueRegressor:
-        raise NotImplementedError
+    @abstractmethod
+    def fit_deviations(self, design: Design, deviations: Floats) -> IssueRegressor: ...
 
-    def deviations(self, design: Design) -> Floats:
-        raise NotImplementedError
+    @abstractmethod
+    def deviations(self, design: Design) -> Floats: ...
 
-    def form(self) -> Form:
-        raise NotImplementedError
+    @abstractmethod
+    def form(self) -> Form: ...
 
 
 class LinearTextRegressor(IssueRegressor):

@@ -65,12 +65,14 @@ class IssueTrainer:
         return [importance_of(name, part) for name, part in zip(names, parts, strict=True)]
 
 
+_REGRESSORS: tuple[type[IssueRegressor], ...] = (*_KINDS.values(), BlendRegressor)
+
 TRUSTED_TYPES = (
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "forecastle.features.text.TfidfDictionary",
     "forecastle.learning.design.Space",
     "forecastle.learning.forms.NamedNumbers",
-    *(f"{kind.__module__}.{kind.__name__}" for kind in (*_KINDS.values(), BlendRegressor)),
+    *(f"{kind.__module__}.{kind.__qualname__}" for kind in _REGRESSORS),
     "xgboost.core.Booster",
     "xgboost.sklearn.XGBRegressor",
 )

@@ -43,13 +43,6 @@ class TrainingRows:
     """Outcomes that were not read because there are enough later ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    issue: IssueRecord
-    target: float
-    known_at: datetime | None
-
-
 MOST_ROWS = 100_000
 """The latest rows teach: older ones would cost memory, and tell little of today."""
 

@@ -146,6 +146,11 @@ class Settled(Protocol):
 class FastForm(Protocol):
     """A fitted candidate in plain Python."""
 
+    @property
+    def tolerance(self) -> float:
+        """By how much, relative, the candidate for people may answer otherwise."""
+        ...
+
     def estimate(self, issue: Any) -> float: ...
 
     def as_json(self) -> dict[str, Any]: ...

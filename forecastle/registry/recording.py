@@ -76,8 +76,9 @@ def train(database: Database, objects: Objects, asked: TrainingRequest, on_progr
         version = datasets.save_version(database, objects, asked.registered_model, found)
         with database.transaction() as connection:  # the last that is asked of the database: learning may take hours
             names = {str(project.id): project.key for project in list_projects(connection)}
-        _log_dataset(objects, version, found.unknown_when)
-        on_progress(f"dataset {version.name} version {version.version}: {version.rows:,} rows")
+        _log_dataset(objects, version, found)
+        older = f", {found.left_out_older:,} older ones left out" if found.left_out_older else ""
+        on_progress(f"dataset {version.name} version {version.version}: {version.rows:,} rows{older}")
         extracted = extract_all(asked.model_type, datasets.load_version(objects, version).rows)
         fitted = fit(asked.model_type, extracted, DatasetInfo(version.digest, version.time_basis), on_progress)
         on_progress("recording in MLflow")
@@ -125,7 +126,7 @@ def _git(*words: str) -> str:
     return found.stdout.strip()
 
 
-def _log_dataset(objects: Objects, version: DatasetVersion, unknown_when: int) -> None:
+def _log_dataset(objects: Objects, version: DatasetVersion, found: datasets.TrainingRows) -> None:
     source = resolve_dataset_source(f"{objects.address}/{version.object_name}")
     mlflow.log_input(MetaDataset(source, name=version.name, digest=version.digest[:32]), context="training")
     mlflow.log_params(
@@ -135,7 +136,8 @@ def _log_dataset(objects: Objects, version: DatasetVersion, unknown_when: int) -
             "dataset.clusters": version.clusters,
             "dataset.time_basis": version.time_basis,
             "dataset.span": f"{version.span_from} to {version.span_until}",
-            "dataset.left_out_unknown_when": unknown_when,
+            "dataset.left_out_unknown_when": found.unknown_when,
+            "dataset.left_out_older": found.left_out_older,
         }
     )
     mlflow.set_tag("dataset.digest", version.digest)

@@ -31,7 +31,6 @@ Floats = NDArray[np.float64]
 
 HELD_BACK_SHARE = 0.15
 SERVED = "served"
-PARITY_TOLERANCE = 1e-5  # relative; both forms add the same numbers in another order, trees in single precision
 
 
 @dataclass(frozen=True)
@@ -144,17 +143,17 @@ def _fit_view(
     earlier, held_back = examples.known_by(cut), examples.asked_between(cut, math.inf)
     if len(earlier) < FEWEST_KNOWN:
         raise NotEnoughDataError(f"{model_type.name}, known before the held-back rows", len(earlier), FEWEST_KNOWN)
-    rows = [
-        e for e in held_back if e.known.project.count
-    ]  # where nothing is known there is no baseline to compare with
+    # Where nothing is known there is no baseline to compare with.
+    rows = [example for example in held_back if example.known.project.count]
     if not rows:
         raise NotEnoughDataError(f"{model_type.name}, held back with a known history", 0, 1)
     walk = walk_forward(parts, name, earlier, on_progress, budget)
     candidate = walk.best_candidate(parts)
     on_progress(f"{name}: fitting every candidate on {len(earlier):,} rows, {candidate} answers")
     estimators = fit_all(parts.trainer, walk.settings, earlier)
-    thresholds = {m: calibrate(walk.scores(m), model_type.coverage_target) for m in walk.answering(candidate)}
     skill = walk.skill(candidate)
+    answering = {candidate, skill.default, *skill.by_cluster.values()}
+    thresholds = {method: calibrate(walk.scores(method), model_type.coverage_target) for method in answering}
     on_progress(f"{name}: scoring {len(rows):,} held-back rows")
     settled = parts.settle_all(rows, estimators)
     everything = CurvePoint(len(earlier), errors(rows, settled[candidate]))
@@ -188,7 +187,7 @@ def _check_parity(trainer: Trainer, estimator: Estimator, form: FastForm, held_b
     for_people = estimator.predict(trainer.table([example.features for example in held_back]))
     for example, expected in zip(held_back, for_people, strict=True):
         found = form.estimate(example.features)
-        if not math.isclose(found, float(expected), rel_tol=PARITY_TOLERANCE):
+        if not math.isclose(found, float(expected), rel_tol=form.tolerance):
             raise TrainingError(
                 f"{example.key}: the fast form answers {found}, the model for people {float(expected)}; "
                 "nothing is registered, the export of the fast form has to be mended"

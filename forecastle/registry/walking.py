@@ -5,7 +5,7 @@ The first fold tries settings and chooses nothing else; the later ones choose am
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -49,7 +49,13 @@ class Parts:
         """What every baseline, and every estimator, would have answered to each row."""
         features = self.trainer.prepare([row.features for row in rows])
         predicted = {name: estimator.predict(features) for name, estimator in estimators.items()}
-        settled: dict[str, list[Settled]] = {name: [] for name in (*self.model_type.baselines, *predicted)}
+        return self.settle(rows, self.model_type.baselines, predicted)
+
+    def settle(
+        self, rows: Sequence[Example], baselines: Iterable[str], predicted: Mapping[str, Floats]
+    ) -> dict[str, list[Settled]]:
+        """What these baselines say of each row, and what becomes of these estimates (each of shape: rows)."""
+        settled: dict[str, list[Settled]] = {name: [] for name in (*baselines, *predicted)}
         for number, row in enumerate(rows):
             known = row.known
             for method, answers in settled.items():
@@ -90,10 +96,6 @@ class Walk:
         expected = self.skill(*parts.candidates).general
         return min(parts.candidates, key=expected.__getitem__)
 
-    def answering(self, candidate: str) -> set[str]:
-        skill = self.skill(candidate)
-        return {skill.default, candidate, *skill.by_cluster.values()}
-
     def scores(self, method: str) -> dict[str, list[float]]:
         """How far each interval would have had to reach, by cluster, in order of time."""
         scores: dict[str, list[float]] = {}
@@ -119,11 +121,13 @@ def walk_forward(parts: Parts, view: str, earlier: Examples, on_progress: Progre
 def _searched(
     parts: Parts, known: Examples, asked: Sequence[Example], budget: Budget
 ) -> tuple[Mapping[str, Settings], Sequence[Trial]]:
-    reference = next(iter(parts.model_type.baselines))
+    name = next(iter(parts.model_type.baselines))
+    reference = errors(asked, parts.settle(asked, [name], {})[name])
+    features = parts.trainer.prepare([row.features for row in asked])
 
     def losses_of(candidate: str, estimator: Estimator) -> tuple[Floats, Floats]:
-        settled = parts.settle_all(asked, {candidate: estimator})
-        return errors(asked, settled[candidate]), errors(asked, settled[reference])
+        settled = parts.settle(asked, (), {candidate: estimator.predict(features)})
+        return errors(asked, settled[candidate]), reference
 
     return search(parts.trainer, known, [row.cluster for row in asked], losses_of, budget.trials)
 

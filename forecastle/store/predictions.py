@@ -46,7 +46,7 @@ class StoredPrediction:
 
 _COLUMNS = tuple(item.name for item in fields(StoredPrediction))
 _INSERT = (
-    f"insert into predictions (family, {', '.join(_COLUMNS)}) "  # noqa: S608
+    f"insert into predictions (family, {', '.join(_COLUMNS)}) "  # noqa: S608 - names of our own fields
     f"values ({', '.join(['%s'] * (len(_COLUMNS) + 1))}) on conflict (family, id) do nothing"
 ).encode()
 

@@ -324,7 +324,7 @@ def test_an_evaluation_prints_a_table_or_json_and_leaves_no_database_behind(
     told = json.loads(run("evaluate", "delivery.story_points", path, *MAP, "--json").out)
     assert set(told) == {
         *("model_type", "time_basis", "refits", "coverage_target", "macro", "projects"),
-        *("skipped", "left_out_unknown_when", "without_baseline", "overall", "reliability"),
+        *("skipped", "left_out_unknown_when", "left_out_older", "without_baseline", "overall", "reliability"),
     }
     assert (told["time_basis"], told["coverage_target"]) == ("ordinal", 0.8)
     assert told["model_type"] == "delivery.story_points"

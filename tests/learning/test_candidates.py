@@ -23,7 +23,6 @@ from forecastle.records.outcomes import NOTHING_KNOWN
 from forecastle.registry.declaration import ModelType, resolve
 from forecastle.registry.examples import extract_all
 from forecastle.registry.search import fit_all
-from forecastle.registry.training import PARITY_TOLERANCE
 from projects import discover
 
 
@@ -69,9 +68,9 @@ def assert_both_answer_alike(found: Taught, candidate: str, issues: Sequence[Iss
     form = written_and_read(found.model_type, estimator)
     said = [form.estimate(issue) for issue in issues]
     assert all(math.isfinite(value) and value > 0 for value in said)
-    assert said == pytest.approx([float(value) for value in estimator.predict(issues)], rel=PARITY_TOLERANCE)
+    assert said == pytest.approx([float(value) for value in estimator.predict(issues)], rel=form.tolerance)
     of_table = estimator.predict(found.trainer.table(issues))
-    assert said == pytest.approx([float(value) for value in of_table], rel=PARITY_TOLERANCE)
+    assert said == pytest.approx([float(value) for value in of_table], rel=form.tolerance)
 
 
 @every_candidate
@@ -194,7 +193,7 @@ def test_numbers_exactly_on_and_beside_a_threshold_go_the_same_way_in_both_forms
             numbers[feature] = value
             issues.append(replace(issue, numbers=numbers))
     said = [form.estimate(issue) for issue in issues]
-    assert said == pytest.approx(list(estimator.predict(issues)), rel=PARITY_TOLERANCE)
+    assert said == pytest.approx(list(estimator.predict(issues)), rel=form.tolerance)
 
 
 def test_trees_of_equal_numbers_put_thresholds_on_them_and_both_forms_agree() -> None:
@@ -209,9 +208,7 @@ def test_trees_of_equal_numbers_put_thresholds_on_them_and_both_forms_agree() ->
         form = estimator.fast_form()
         on_numbers = [threshold for _, threshold in thresholds_of(estimator) if float(threshold).is_integer()]
         assert on_numbers or kind is HistogramTreesRegressor
-        assert [form.estimate(i) for i in issues] == pytest.approx(
-            list(estimator.predict(issues)), rel=PARITY_TOLERANCE
-        )
+        assert [form.estimate(i) for i in issues] == pytest.approx(list(estimator.predict(issues)), rel=form.tolerance)
 
 
 @pytest.mark.parametrize("name, view, candidate", [c for c in CANDIDATES if c.values[2] in ("linear_text", "ordinal")])
@@ -250,5 +247,5 @@ def test_trees_that_part_what_is_known_from_what_is_not_can_be_written_down(make
     targets = [20.0 if row % 2 else 1.0 for row in range(len(issues))]
     estimator = make().fit(issues, targets)
     form = written_and_read(found.model_type, estimator)
-    assert [form.estimate(issue) for issue in issues] == pytest.approx(estimator.predict(issues), rel=PARITY_TOLERANCE)
+    assert [form.estimate(issue) for issue in issues] == pytest.approx(estimator.predict(issues), rel=form.tolerance)
     assert form.estimate(issues[1]) > 2 * form.estimate(issues[0])

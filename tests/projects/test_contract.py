@@ -23,7 +23,6 @@ from forecastle.registry.baselines import BASELINES, baseline
 from forecastle.registry.declaration import ModelType, resolve
 from forecastle.registry.examples import extract_all
 from forecastle.registry.search import fit_all
-from forecastle.registry.training import PARITY_TOLERANCE
 from forecastle.validation.suite import load_suite
 from projects import EXPECTATIONS, FAMILIES, ROOT, discover, get_model_type
 
@@ -215,7 +214,7 @@ def test_a_trainer_fits_exports_and_settles_generated_data(model_type: ModelType
         for candidate, estimator in estimators.items():
             form = scorer.load(json.loads(json.dumps(estimator.fast_form().as_json(), allow_nan=False)))
             expected = [float(value) for value in estimator.predict(features)]
-            assert [form.estimate(each) for each in features] == pytest.approx(expected, rel=PARITY_TOLERANCE)
+            assert [form.estimate(each) for each in features] == pytest.approx(expected, rel=form.tolerance)
             for example, estimate in list(zip(examples, expected, strict=True))[::5]:
                 assert_settled(scorer.settle(candidate, estimate, example.features, example.known), example.target)
         for name in model_type.baselines:

@@ -177,6 +177,34 @@ def test_rows_are_read_of_all_projects_or_of_one(database: Database, model_type:
     assert (row.key, row.cluster) == ("B-0", str(project.id))
 
 
+def test_of_many_dated_rows_the_latest_teach_and_the_others_are_counted(
+    database: Database, model_type: ModelType
+) -> None:
+    issues = [dated("A", number, hour=10 - number, known=20) for number in range(5)]  # the later ones are older
+    issues += [dated("B", 0, hour=9, known=20), dated("B", 1, hour=30, known=31, value=None)]
+    with database.transaction() as connection:
+        import_issues(connection, issues)
+    found = read_rows(database, model_type, most_rows=3)
+    assert {row.key for row in found.rows} == {"A-0", "A-1", "B-0"}
+    assert found.left_out_older == 3
+    assert read_rows(database, model_type, most_rows=6).left_out_older == 0
+    assert len(read_rows(database, model_type, most_rows=6).rows) == 6
+
+
+def test_of_many_undated_rows_those_at_the_end_of_their_projects_teach(
+    database: Database, model_type: ModelType
+) -> None:
+    issues = [*(undated("A", number) for number in range(8)), *(undated("B", number) for number in range(4))]
+    with database.transaction() as connection:
+        import_issues(connection, issues)
+        project = get_project(connection, "A")
+    found = read_rows(database, model_type, most_rows=6)
+    assert {row.key for row in found.rows} == {"A-4", "A-5", "A-6", "A-7", "B-2", "B-3"}
+    assert found.left_out_older == 6
+    own = read_rows(database, model_type, project.id, most_rows=2)
+    assert ([row.key for row in own.rows], own.left_out_older) == (["A-6", "A-7"], 6)
+
+
 def test_a_file_that_holds_other_rows_than_its_digest_says_is_refused(
     database: Database, objects: Objects, model_type: ModelType
 ) -> None:
