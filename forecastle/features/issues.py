@@ -64,7 +64,7 @@ def group_numbers(prefix: str, outcomes: Outcomes, scale: LogScale, centre: floa
         f"{prefix}.median": math.nan if few else statistics.median(logs) - centre,
         f"{prefix}.last_3": math.nan if few else math.fsum(logs[-3:]) / len(logs[-3:]) - centre,
         f"{prefix}.last_10": math.nan if few else math.fsum(logs[-10:]) / len(logs[-10:]) - centre,
-        f"{prefix}.spread": math.nan if few else _deviation(logs, mean),
+        f"{prefix}.spread": math.nan if few else deviation_of(logs),
     }
 
 
@@ -99,5 +99,7 @@ def labels_of(request: Mapping[str, object], fields: Iterable[str]) -> tuple[str
     return tuple(f"{field}={' '.join(str(request[field]).split())}" for field in fields if request.get(field))
 
 
-def _deviation(values: Sequence[float], mean: float) -> float:
+def deviation_of(values: Sequence[float]) -> float:
+    """The standard deviation of values that are all there is."""
+    mean = math.fsum(values) / len(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))

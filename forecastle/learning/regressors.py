@@ -45,6 +45,7 @@ Issues = Sequence[IssueFeatures]
 
 SEED = 20_260_101
 SEEN = (0.002, 0.998)  # a straight line says nothing beyond these quantiles of what it was taught
+BINS = 63  # of the histograms; with weights, finding 255 of them costs more than all else
 BLOCKS = 4  # of which each is told what a linear model taught on the others makes of its words
 
 
@@ -185,7 +186,7 @@ class HistogramTreesRegressor(IssueRegressor):
         self.names_ = design.names
         self.boosting_ = HistGradientBoostingRegressor(
             loss="absolute_error", max_leaf_nodes=self.leaves, max_iter=self.trees, learning_rate=self.learning_rate,
-            min_samples_leaf=20, max_features=0.4, early_stopping=False, random_state=SEED,
+            min_samples_leaf=20, max_features=0.4, max_bins=BINS, early_stopping=False, random_state=SEED,
         )  # fmt: skip
         numbers = design.numbers.copy()
         numbers[:, np.isnan(numbers).all(axis=0)] = 0.0  # its binning fails on a column of which nothing is known

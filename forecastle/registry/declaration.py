@@ -166,6 +166,10 @@ class Estimator(Protocol):
     def fast_form(self) -> FastForm: ...
 
 
+Settler = Callable[[str, float], Settled]
+"""What becomes of a method's estimate."""
+
+
 class Scorer(Protocol):
     """The part of a model type that turns what was asked into a number on the question's scale."""
 
@@ -175,7 +179,9 @@ class Scorer(Protocol):
 
     def load(self, form: Mapping[str, Any]) -> FastForm: ...
 
-    def settle(self, method: str, estimate: float, features: Any, known: Known) -> Settled: ...
+    def settler(self, features: Any, known: Known) -> Settler:
+        """Settles the estimates of one issue; what all its methods need is found out once."""
+        ...
 
 
 Settings = Mapping[str, Any]

@@ -66,7 +66,7 @@ class Predictor:
         found = None if self.bundle is None else self.bundle.views[view]
         rule = self._rule_for(found, cluster, features, known)
         estimate = baseline(rule, features, known) if rule in BASELINES else self._estimate(found, features)
-        settled = self.scorer.settle(rule, estimate, features, known)
+        settled = self.scorer.settler(features, known)(rule, estimate)
         thresholds = NO_THRESHOLDS if found is None else found.thresholds.get(rule, NO_THRESHOLDS)
         low, high = settled.interval(thresholds.of(cluster))
         return Prediction(

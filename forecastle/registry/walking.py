@@ -58,9 +58,10 @@ class Parts:
         settled: dict[str, list[Settled]] = {name: [] for name in (*baselines, *predicted)}
         for number, row in enumerate(rows):
             known = row.known
+            settle = self.scorer.settler(row.features, known)
             for method, answers in settled.items():
                 estimate = predicted[method][number] if method in predicted else baseline(method, row.features, known)
-                answers.append(self.scorer.settle(method, float(estimate), row.features, known))
+                answers.append(settle(method, float(estimate)))
         return settled
 
 

@@ -216,11 +216,11 @@ def test_a_trainer_fits_exports_and_settles_generated_data(model_type: ModelType
             expected = [float(value) for value in estimator.predict(features)]
             assert [form.estimate(each) for each in features] == pytest.approx(expected, rel=form.tolerance)
             for example, estimate in list(zip(examples, expected, strict=True))[::5]:
-                assert_settled(scorer.settle(candidate, estimate, example.features, example.known), example.target)
+                assert_settled(scorer.settler(example.features, example.known)(candidate, estimate), example.target)
         for name in model_type.baselines:
             for example in (e for e in examples[::5] if e.known.project.count):
                 estimate = baseline(name, example.features, example.known)
-                assert_settled(scorer.settle(name, estimate, example.features, example.known), example.target)
+                assert_settled(scorer.settler(example.features, example.known)(name, estimate), example.target)
 
 
 def assert_settled(settled: Any, truth: float) -> None:
@@ -240,7 +240,7 @@ def test_a_scorer_extracts_from_a_request_of_which_nothing_is_known(model_type: 
     first, second = (scorer.extract(request.model_dump(), "new", NOTHING_KNOWN) for _ in range(2))
     assert str(first) == str(second)  # NaN equals nothing
     for rule in model_type.baselines:
-        settled = scorer.settle(rule, baseline(rule, first, NOTHING_KNOWN), first, NOTHING_KNOWN)
+        settled = scorer.settler(first, NOTHING_KNOWN)(rule, baseline(rule, first, NOTHING_KNOWN))
         low, high = settled.interval(1.0)
         assert 0 <= low <= settled.value <= high
 

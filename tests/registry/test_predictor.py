@@ -124,8 +124,8 @@ def test_without_thresholds_no_confidence_is_made_up_from_earlier_rows(fitted: F
     class Scorer:
         extract = staticmethod(resolve(model_type.scorer).extract)
 
-        def settle(self, *given: Any) -> Curious:
-            return Curious()
+        def settler(self, *given: Any) -> Any:
+            return lambda method, estimate: Curious()
 
     scores = Thresholds(1.0, {}, scores=(0.25, 0.5, 0.75))
     table = SkillTable("median", {}, {}, {}, {})

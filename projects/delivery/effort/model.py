@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from forecastle.features.issues import (
     IssueFeatures,
+    deviation_of,
     group_numbers,
     labels_of,
     log_ratios,
@@ -20,7 +20,7 @@ from forecastle.features.similarity import similar_cases, similar_level
 from forecastle.features.text import MOST_CHARACTERS, words_of
 from forecastle.learning.forms import UnitForm, load_form
 from forecastle.records.outcomes import Known
-from projects.delivery.effort.rules import HOURS, Hours, settle_hours
+from projects.delivery.effort.rules import HOURS, Hours, customary, settle_hours
 
 GROUPS = ("issue_type", "component", "reporter", "assignee", "assignee_type", "same_estimate")
 LABELS = ("issue_type", "component", "reporter", "assignee", "priority")
@@ -87,9 +87,9 @@ class EffortScorer:
     def load(self, form: Mapping[str, Any]) -> UnitForm:
         return load_form(form)
 
-    def settle(self, method: str, estimate: float, issue: IssueFeatures, known: Known) -> Hours:
-        reach = reach_of(issue.estimate, issue.levels, known)
-        return settle_hours(estimate, issue.estimate, known.project.recent, reach)
+    def settler(self, issue: IssueFeatures, known: Known) -> Callable[[str, float], Hours]:
+        reach, amounts = reach_of(issue.estimate, issue.levels, known), amounts_for(issue.estimate, known)
+        return lambda method, estimate: settle_hours(estimate, amounts, reach)
 
 
 def reach_of(estimate: float, levels: LogLevels, known: Known) -> float:
@@ -97,7 +97,12 @@ def reach_of(estimate: float, levels: LogLevels, known: Known) -> float:
     if math.isnan(estimate):
         return levels.spread
     ratios = log_ratios(known.project, HOURS)
-    return max(statistics.pstdev(ratios), LEAST_REACH) if len(ratios) >= LEAST_RATIOS else USUAL_RATIO_SPREAD
+    return max(deviation_of(ratios), LEAST_REACH) if len(ratios) >= LEAST_RATIOS else USUAL_RATIO_SPREAD
+
+
+def amounts_for(estimate: float, known: Known) -> Sequence[float]:
+    """What an answer that is nearly the same is said as: what a person said, else what is customary in the project."""
+    return (estimate,) if estimate == estimate else customary(known.project.recent)
 
 
 SCORER = EffortScorer()

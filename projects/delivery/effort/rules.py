@@ -44,13 +44,9 @@ class Hours:
 MOST_REACH = 12.0  # e^12 is a hundred thousand times too much, which is as good as no bound
 
 
-def settle_hours(estimate: float, human: float, recent: Sequence[float], reach: float) -> Hours:
-    """The hours to answer: what was estimated, or an amount that is nearly the same and that people do log.
-
-    That is what a person said of the issue, else the nearest amount that is customary in the project.
-    """
+def settle_hours(estimate: float, amounts: Sequence[float], reach: float) -> Hours:
+    """The hours to answer: what was estimated, or the nearest of these amounts where that is nearly the same."""
     value = math.exp(HOURS.cold_centre) if math.isnan(estimate) else max(estimate, HOURS.floor)
-    amounts = [human] if human == human else customary(recent)
     nearest = min(amounts, key=lambda amount: abs(math.log(value / amount)), default=value)
     return Hours(nearest if abs(math.log(value / nearest)) < NEAR else value, reach)
 

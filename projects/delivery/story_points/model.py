@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from forecastle.features.issues import IssueFeatures, group_numbers, labels_of, packed
@@ -13,7 +13,7 @@ from forecastle.features.text import MOST_CHARACTERS, words_of
 from forecastle.learning.forms import UnitForm, load_form
 from forecastle.records.outcomes import Known
 from forecastle.registry.baselines import BASELINES
-from projects.delivery.story_points.rules import POINTS, Recommendation, recommend_middle, recommend_near
+from projects.delivery.story_points.rules import POINTS, Recommendation, Scale, recommend_middle, recommend_near
 
 
 def extract(request: Mapping[str, Any], cluster: str, known: Known) -> IssueFeatures:
@@ -64,9 +64,11 @@ class StoryPointsScorer:
     def load(self, form: Mapping[str, Any]) -> UnitForm:
         return load_form(form)
 
-    def settle(self, method: str, estimate: float, issue: IssueFeatures, known: Known) -> Recommendation:
-        choose = recommend_near if method in BASELINES else recommend_middle
-        return choose(estimate, known.project, issue.levels.spread)
+    def settler(self, issue: IssueFeatures, known: Known) -> Callable[[str, float], Recommendation]:
+        scale, spread = Scale.of(known.project), issue.levels.spread
+        return lambda method, estimate: (recommend_near if method in BASELINES else recommend_middle)(
+            estimate, scale, spread
+        )
 
 
 SCORER = StoryPointsScorer()

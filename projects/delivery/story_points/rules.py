@@ -105,17 +105,15 @@ class Recommendation:
         return steps
 
 
-def recommend_near(estimate: float, outcomes: Outcomes, spread: float) -> Recommendation:
+def recommend_near(estimate: float, scale: Scale, spread: float) -> Recommendation:
     """For a baseline: the value of the scale that lies nearest; that of a cold start where it says nothing."""
     if math.isnan(estimate):
         estimate = math.exp(POINTS.cold_centre)
-    scale = Scale.of(outcomes)
     return Recommendation(scale.nearest(estimate), scale.values, scale.distribution(estimate, spread, WIDE))
 
 
-def recommend_middle(estimate: float, outcomes: Outcomes, spread: float) -> Recommendation:
+def recommend_middle(estimate: float, scale: Scale, spread: float) -> Recommendation:
     """For a model: the lower median of the sharp distribution."""
-    scale = Scale.of(outcomes)
     mass = 0.0
     for value, probability in zip(scale.values, scale.distribution(estimate, spread, SHARP), strict=True):
         mass += probability

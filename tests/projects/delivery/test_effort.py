@@ -22,7 +22,15 @@ from forecastle.registry.training import Fitted, fit
 from forecastle.registry.walking import Budget
 from projects import get_model_type
 from projects.delivery.effort.answer import EffortAnswer, EffortRequest, answer_many
-from projects.delivery.effort.model import GROUPS, LEAST_RATIOS, LEAST_REACH, USUAL_RATIO_SPREAD, extract, reach_of
+from projects.delivery.effort.model import (
+    GROUPS,
+    LEAST_RATIOS,
+    LEAST_REACH,
+    USUAL_RATIO_SPREAD,
+    amounts_for,
+    extract,
+    reach_of,
+)
 from projects.delivery.effort.rules import FACTOR, HOURS, NEAR, Hours, settle_hours
 
 MODEL_TYPE = get_model_type("delivery.effort")
@@ -72,12 +80,12 @@ def test_confidence_asks_how_often_earlier_rows_lay_within_a_factor_of_two(found
 
 
 def test_what_nobody_knows_anything_of_takes_the_customary_amount() -> None:
-    assert settle_hours(math.nan, math.nan, (), 1.0).value == math.exp(HOURS.cold_centre)
+    assert settle_hours(math.nan, (), 1.0).value == math.exp(HOURS.cold_centre)
 
 
 @given(st.floats(-10, 10_000), st.one_of(st.just(math.nan), amounts))
 def test_an_answer_is_at_least_the_floor_and_what_people_said_where_that_is_near(estimate: float, human: float) -> None:
-    value = settle_hours(estimate, human, (), 1.0).value
+    value = settle_hours(estimate, amounts_for(human, NOTHING_KNOWN), 1.0).value
     assert value >= HOURS.floor
     near = human == human and abs(math.log(max(estimate, HOURS.floor)) - math.log(human)) < NEAR
     assert value == (human if near else max(estimate, HOURS.floor))
@@ -85,9 +93,12 @@ def test_an_answer_is_at_least_the_floor_and_what_people_said_where_that_is_near
 
 def test_without_an_estimate_an_amount_that_the_project_logs_is_said_where_that_is_near() -> None:
     recent = (3.5,) * 6 + (7.0,) * 6 + (5.1,)
-    found = [settle_hours(hours, math.nan, recent, 1.0).value for hours in (3.2, 4.0, 4.9, 8.0, 80.0)]
+    logged = amounts_for(math.nan, Known(Outcomes.of_latest(recent)))
+    found = [settle_hours(hours, logged, 1.0).value for hours in (3.2, 4.0, 4.9, 8.0, 80.0)]
     assert found == [3.5, 3.5, 4.9, 7.0, 80.0]  # what was logged once is no custom
-    assert settle_hours(3.4, 2.0, recent, 1.0).value == 3.4  # beside an estimate, nothing but the estimate is
+    assert (
+        settle_hours(3.4, amounts_for(2.0, Known(Outcomes.of_latest(recent))), 1.0).value == 3.4
+    )  # beside an estimate, nothing but the estimate is
 
 
 def test_how_far_outcomes_lie_from_estimates_is_told_by_earlier_ones() -> None:

@@ -50,8 +50,8 @@ outcomes = st.lists(points, max_size=80).map(known)
 estimates = st.floats(0.01, 500)
 spreads = st.floats(0.25, 3)
 recommendations = st.builds(
-    lambda choose, *given: choose(*given), st.sampled_from([recommend_near, recommend_middle]), estimates, outcomes,
-    spreads,
+    lambda choose, *given: choose(*given), st.sampled_from([recommend_near, recommend_middle]), estimates,
+    outcomes.map(Scale.of), spreads,
 )  # fmt: skip
 thresholds = st.one_of(st.floats(0, 1.5), st.just(math.inf))
 
@@ -126,9 +126,9 @@ def test_an_endless_threshold_is_the_whole_scale_and_no_threshold_the_value_alon
 def test_a_larger_estimate_recommends_no_smaller_value(
     found: Outcomes, spread: float, first: float, second: float
 ) -> None:
-    small, large = sorted((first, second))
+    (small, large), scale = sorted((first, second)), Scale.of(found)
     for choose in (recommend_near, recommend_middle):
-        assert choose(small, found, spread).value <= choose(large, found, spread).value
+        assert choose(small, scale, spread).value <= choose(large, scale, spread).value
 
 
 @given(st.floats(0.25, 1000), outcomes)
@@ -148,11 +148,11 @@ def test_baselines_recommend_the_nearest_value_and_models_the_middle_of_what_is_
     found: Outcomes, estimate: float
 ) -> None:
     features = extract({"title": "x"}, "a", Known(found))
-    spread = features.levels.spread
+    spread, scale, settle = features.levels.spread, Scale.of(found), SCORER.settler(features, Known(found))
     for method in MODEL_TYPE.baselines:
-        assert SCORER.settle(method, estimate, features, Known(found)) == recommend_near(estimate, found, spread)
+        assert settle(method, estimate) == recommend_near(estimate, scale, spread)
     for method in ("linear_text", "blend"):
-        assert SCORER.settle(method, estimate, features, Known(found)) == recommend_middle(estimate, found, spread)
+        assert settle(method, estimate) == recommend_middle(estimate, scale, spread)
 
 
 def test_similar_cases_and_the_issues_of_its_type_stand_among_its_numbers() -> None:
