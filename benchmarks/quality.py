@@ -39,6 +39,7 @@ have answered; the baselines stand on identical rows. Losses are mean absolute e
 - **p worse**: how likely a difference at least this bad would be if what was served were not worse, corrected for the
   number of projects (Holm).
 - **coverage**: share of outcomes inside the interval, with its exact 95 % interval; the target is 80 %.
+- **width**: the median width of the intervals.
 - **rank**: Spearman correlation of what was served with the truth, within the project.
 - **within 2×**: share of rows answered within a factor of two of the truth, beside that of the best baseline.
 - **confidence** and **hits**: how sure the answers were, and how often that came true which they were sure of; the
@@ -132,10 +133,14 @@ def main(number: int | None) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         # Each case is a process with servers of its own; the long ones begin first.
         found = {case: pool.submit(_run, CASES.index(case)) for case in reversed(CASES)}
+    failed = [case for case in CASES if found[case].exception()]
     for case in CASES:
-        parts += [f"## {case.title}\n", f"{case.about}\n", f"    {case.command}\n", found[case].result()]
+        tables = "This case failed; nothing was measured.\n" if case in failed else found[case].result()
+        parts += [f"## {case.title}\n", f"{case.about}\n", f"    {case.command}\n", tables]
     REPORT.write_text("\n".join(parts))
     click.echo(f"written: {REPORT.relative_to(ROOT)}", err=True)
+    if failed:
+        raise click.ClickException(f"failed: {', '.join(case.title for case in failed)}")
 
 
 def _run(number: int) -> str:

@@ -240,7 +240,7 @@ def _promises(files: EvaluatedFiles) -> list[str]:
             f"{result.within_2:.3f}",
             f"{result.baselines_within_2[result.best_baseline]:.3f} ({result.best_baseline})",
             f"{result.coverage.share:.3f} [{result.coverage.low:.3f}, {result.coverage.high:.3f}]",
-            f"{result.coverage.mean_width:.2f}",
+            f"{result.coverage.median_width:.2f}",
             f"{result.confidence:.3f}",
             f"{result.hits:.3f}",
             f"{result.rank_correlation:.3f}",

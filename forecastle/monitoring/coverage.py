@@ -19,7 +19,8 @@ class Coverage:
     share: float
     low: float
     high: float
-    mean_width: float
+    median_width: float
+    """The mean would be that of the few ranges which nothing bounds yet."""
 
 
 def coverage(outcomes: Floats, lows: Floats, highs: Floats) -> Coverage:
@@ -28,7 +29,7 @@ def coverage(outcomes: Floats, lows: Floats, highs: Floats) -> Coverage:
     if rows == 0:
         return Coverage(0, float("nan"), 0.0, 1.0, float("nan"))
     held = int(np.sum((lows <= outcomes) & (outcomes <= highs)))
-    return Coverage(rows, held / rows, *share_bounds(held, rows), float(np.mean(highs - lows)))
+    return Coverage(rows, held / rows, *share_bounds(held, rows), float(np.median(highs - lows)))
 
 
 def share_bounds(hits: int, rows: int) -> tuple[float, float]:

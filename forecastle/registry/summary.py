@@ -51,7 +51,7 @@ def _served_metrics(results: Results) -> Metrics:
         "coverage": cover.share,
         "coverage_low": cover.low,
         "coverage_high": cover.high,
-        "interval_width": cover.mean_width,
+        "interval_width": cover.median_width,
         **{f"mae.{method.name}": method.mae.value for method in results.methods[1:]},
     }
 
@@ -130,7 +130,7 @@ def _score_metrics(score: Score) -> Metrics:
         "coverage": score.coverage.share,
         "coverage_low": score.coverage.low,
         "coverage_high": score.coverage.high,
-        "interval_width": score.coverage.mean_width,
+        "interval_width": score.coverage.median_width,
         "served_by_model": score.by_model,
         **{f"mae.{method}": loss for method, loss in score.methods.items()},
     }

@@ -47,7 +47,7 @@ def test_the_share_lies_in_its_interval_and_each_bound_cuts_off_a_fortieth(rows:
 
 def test_both_ends_belong_to_an_interval() -> None:
     found = coverage(np.array([0.0, 3.0, 3.1]), np.array([0.0, 1.0, 1.0]), np.array([1.0, 3.0, 3.0]))
-    assert (found.rows, found.share, found.mean_width) == (3, 2 / 3, pytest.approx(5 / 3))
+    assert (found.rows, found.share, found.median_width) == (3, 2 / 3, 2.0)
 
 
 def test_no_rows_say_nothing() -> None:

@@ -23,7 +23,7 @@ def guard(name: str, *guards: Guard) -> Guard:
 
 
 def held(low: float, high: float) -> Guard:
-    found = Coverage(rows=400, share=(low + high) / 2, low=low, high=high, mean_width=1.0)
+    found = Coverage(rows=400, share=(low + high) / 2, low=low, high=high, median_width=1.0)
     return guard("coverage", *check_guards(replace(VALID, coverage=found), (), MARGIN))
 
 

@@ -14,7 +14,7 @@ from forecastle.monitoring.policies import GatePolicy
 POLICY = GatePolicy(metric="mae", margin=0.02, least_rows=100)
 
 VALID = Validity(
-    coverage=Coverage(rows=400, share=0.8, low=0.757, high=0.838, mean_width=3.0),
+    coverage=Coverage(rows=400, share=0.8, low=0.757, high=0.838, median_width=3.0),
     coverage_target=0.8,
     parity_failures=0,
     feature_digest="3f786850e387550f",
