@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,7 @@ from forecastle.errors import ForecastleError
 from forecastle.registry.answering import Answered, Context
 from forecastle.registry.declaration import ModelType, resolve
 from forecastle.registry.history import StoredHistory
+from forecastle.registry.predictor import Predictor
 from forecastle.registry.promotions import PRODUCTION
 from forecastle.registry.serving import ServingModels, ServingVersion
 from forecastle.store.database import Database
@@ -39,24 +41,47 @@ class Answerer:
 
         Raises NotFoundError, NothingServesError, ServerError.
         """
+        (answer,) = self.answer_many(model_type, [request], principal, include)
+        if isinstance(answer, ForecastleError):
+            raise answer
+        return answer
+
+    def answer_many(
+        self,
+        model_type: ModelType,
+        requests: Sequence[BaseModel],
+        principal: Principal,
+        include: frozenset[str] = frozenset(),
+    ) -> list[dict[str, Any] | ForecastleError]:
+        """The fields of every answer, or why there is none; all rows are durable at the end, or none was kept.
+
+        Raises ServerError.
+        """
         started = time.perf_counter()
         versions: dict[str, ServingVersion] = {}
 
-        def predictor_for(cluster: str) -> Any:
-            versions[cluster] = self.models.for_cluster(model_type, cluster)
+        def predictor_for(cluster: str) -> Predictor:
+            if cluster not in versions:  # one version for all of a project's requests, whatever is promoted meanwhile
+                versions[cluster] = self.models.for_cluster(model_type, cluster)
             return versions[cluster].predictor
 
         moment = datetime.now(UTC)
         context = Context(predictor_for, StoredHistory(self.database, model_type), moment, include)
-        (answered,) = resolve(model_type.answer_many)([request], context)
-        if isinstance(answered, ForecastleError):
-            raise answered
-        version = versions[answered.cluster]
-        prediction_id = new_id()
-        fields = {**answered.fields, "model_version": version.label, "prediction_id": str(prediction_id)}
-        stored = _stored(prediction_id, model_type, version, request, answered, fields, principal, moment, started)
-        write_predictions(self.database, [stored])
-        return fields
+        answers: list[dict[str, Any] | ForecastleError] = []
+        rows: list[StoredPrediction] = []
+        for request, answered in zip(requests, resolve(model_type.answer_many)(requests, context), strict=True):
+            if isinstance(answered, ForecastleError):
+                answers.append(answered)
+                continue
+            version, prediction_id = versions[answered.cluster], new_id()
+            fields = {**answered.fields, "model_version": version.label, "prediction_id": str(prediction_id)}
+            rows.append(
+                _stored(prediction_id, model_type, version, request, answered, fields, principal, moment, started)
+            )
+            answers.append(fields)
+        if rows:
+            write_predictions(self.database, rows)
+        return answers
 
 
 def _stored(
