@@ -40,7 +40,8 @@ have answered; the baselines stand on identical rows. Losses are mean absolute e
   number of projects (Holm).
 - **coverage**: share of outcomes inside the interval, with its exact 95 % interval; the target is 80 %.
 - **width**: the median width of the intervals.
-- **rank**: Spearman correlation of what was served with the truth, within the project.
+- **rank**: Spearman correlation of what was served with the truth, within the project; **estimate's**: that of the
+  estimate behind the answer, which tells issues apart that get the same value of a scale.
 - **within 2×**: share of rows answered within a factor of two of the truth, beside that of the best baseline.
 - **confidence** and **hits**: how sure the answers were, and how often that came true which they were sure of; the
   table of ten bins below each part is the reliability of the one for the other.

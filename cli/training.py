@@ -170,6 +170,7 @@ def _macro(found: Evaluation) -> dict[str, float]:
         **{name: found.macro(of(name)) for name in names},
         "coverage": found.macro(lambda result: result.coverage.share),
         "rank_correlation": found.macro(lambda result: result.rank_correlation),
+        "estimate_rank_correlation": found.macro(lambda result: result.estimate_rank_correlation),
     }
 
 
@@ -244,12 +245,14 @@ def _promises(files: EvaluatedFiles) -> list[str]:
             f"{result.confidence:.3f}",
             f"{result.hits:.3f}",
             f"{result.rank_correlation:.3f}",
+            f"{result.estimate_rank_correlation:.3f}",
             ", ".join(f"{method} {share:.0%}" for method, share in result.served_by.items()),
         ]
         for result in (*found.clusters, found.overall)
     ]
     macro = _macro(found)
-    rows.insert(-1, ["macro", "", "", f"{macro['coverage']:.3f}", "", "", "", f"{macro['rank_correlation']:.3f}", ""])
+    ranks = [f"{macro[name]:.3f}" for name in ("rank_correlation", "estimate_rank_correlation")]
+    rows.insert(-1, ["macro", "", "", f"{macro['coverage']:.3f}", "", "", "", *ranks, ""])
     head = [
         "project",
         "within 2×",
@@ -259,6 +262,7 @@ def _promises(files: EvaluatedFiles) -> list[str]:
         "confidence",
         "hits",
         "rank",
+        "estimate's",
         "served by",
     ]
     return table(head, rows)

@@ -64,6 +64,8 @@ class ScoredRow:
     cluster: str
     truth: float
     value: float
+    estimate: float
+    """What was estimated before it was settled; the value where nothing was."""
     low: float
     high: float
     confidence: float
@@ -97,6 +99,8 @@ class ClusterResult:
     p_worse: float
     coverage: Coverage
     rank_correlation: float
+    estimate_rank_correlation: float
+    """That of the estimates behind the answers, which tell issues apart that got the same answer."""
     served_by: Mapping[str, float]
 
     @property
@@ -175,6 +179,7 @@ def _answer(model_type: ModelType, predictor: Predictor, history: WalkedHistory,
         cluster=row.cluster,
         truth=row.target,
         value=found.settled.value,
+        estimate=found.settled.value if math.isnan(found.estimate) else found.estimate,
         low=found.low,
         high=found.high,
         confidence=found.confidence,
@@ -219,6 +224,7 @@ def _result(cluster: str, rows: Sequence[ScoredRow], baselines: Sequence[str]) -
         p_worse=against_best.p_worse,
         coverage=coverage(truths, np.array([row.low for row in rows]), np.array([row.high for row in rows])),
         rank_correlation=_rank_correlation(served, truths),
+        estimate_rank_correlation=_rank_correlation(np.array([row.estimate for row in rows]), truths),
         served_by={
             method: sum(row.method == method for row in rows) / len(rows)
             for method in sorted({row.method for row in rows})

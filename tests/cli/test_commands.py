@@ -330,12 +330,20 @@ def test_an_evaluation_prints_a_table_or_json_and_leaves_no_database_behind(
     assert told["model_type"] == "delivery.story_points"
     assert told["refits"] > 0
     baselines = get_model_type("delivery.story_points").baselines
-    assert set(told["macro"]) == {"served", *baselines, "coverage", "rank_correlation"}
+    assert set(told["macro"]) == {*("served", *baselines, "coverage", "rank_correlation", "estimate_rank_correlation")}
     assert [(project["project"], project["rows"]) for project in told["projects"]] == [("DEMO1", 30), ("DEMO2", 30)]
     for project in told["projects"]:
         assert set(project) == {
             *("project", "cluster", "rows", "served", "baselines", "best_baseline", "against_best", "p_worse"),
-            *("coverage", "rank_correlation", "served_by", "clearly_worse", "hits", "confidence"),
+            *(
+                "coverage",
+                "rank_correlation",
+                "estimate_rank_correlation",
+                "served_by",
+                "clearly_worse",
+                "hits",
+                "confidence",
+            ),
             *("within_2", "baselines_within_2"),
         }
         assert sum(project["served_by"].values()) == pytest.approx(1)

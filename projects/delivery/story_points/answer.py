@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -38,6 +39,10 @@ class Baseline(BaseModel):
 
 class StoryPointsAnswer(BaseModel):
     recommended_points: float = Field(description="A value of the project's own scale")
+    estimated_points: float | None = Field(
+        description="The estimate before it is put on the scale: ranks issues that get the same value; null where "
+        "nothing estimates"
+    )
     confidence: float = Field(description="Probability that these are the points the team will choose")
     probability_distribution: dict[str, float] = Field(description="Probability of each value of the scale")
     interval: Interval
@@ -58,6 +63,7 @@ def _fields(prediction: Prediction, known: int) -> Mapping[str, object]:
     assert isinstance(recommendation, Recommendation)
     return {
         "recommended_points": recommendation.value,
+        "estimated_points": None if math.isnan(prediction.estimate) else round(prediction.estimate, 3),
         "confidence": round(prediction.confidence, 4),
         "probability_distribution": {
             f"{value:g}": round(probability, 4)
