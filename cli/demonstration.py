@@ -20,8 +20,8 @@ from cli.training import run_training
 from forecastle.access.principals import Permission, Role, add_user
 from forecastle.errors import ConflictError, NothingServesError, ServerError
 from forecastle.generator.issues import Portfolio, generate_issues
+from forecastle.registry.loading import loadable
 from forecastle.registry.promotions import STAGING, Promoter
-from forecastle.registry.serving import loadable
 from forecastle.sources.importing import IssueImport
 from forecastle.sources.mapping import Mapping
 from forecastle.store.principals import list_enabled

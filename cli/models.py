@@ -13,8 +13,8 @@ from cli.rooms import MLFLOW, POSTGRESQL, S3, Room, opened
 from cli.tables import table
 from forecastle.access.principals import Permission
 from forecastle.errors import NotFoundError
+from forecastle.registry.loading import loadable
 from forecastle.registry.promotions import Promoter
-from forecastle.registry.serving import loadable
 from forecastle.store import promotions as ledger
 from forecastle.store.promotions import LedgerStep
 from projects import discover

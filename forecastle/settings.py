@@ -138,6 +138,9 @@ class Settings:
     http_workers: int = _setting("FORECASTLE_HTTP_WORKERS", 1, "worker processes of the façade", _positive)
     http_threads: int = _setting("FORECASTLE_HTTP_THREADS", 8, "threads a façade worker answers with", _positive)
     pool_size: int = _setting("FORECASTLE_POOL_SIZE", 8, "most PostgreSQL connections in a process's pool", _positive)
+    model_cache_mb: int = _setting(
+        "FORECASTLE_MODEL_CACHE_MB", 256, "most memory of the versions that a façade worker holds, in MB", _positive
+    )
     api_key: str | None = _setting(
         "FORECASTLE_API_KEY",
         None,

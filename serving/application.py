@@ -14,6 +14,7 @@ from flask_openapi3.models.security_scheme import SecurityScheme
 import projects
 from forecastle import __version__
 from forecastle.errors import ServerError
+from forecastle.registry.cache import MEGABYTE, ModelCache
 from forecastle.registry.serving import ServingModels
 from forecastle.settings import Settings
 from forecastle.store.database import Database
@@ -21,6 +22,7 @@ from forecastle.store.migrate import require_current
 from forecastle.store.objects import Objects
 from serving import authentication, problems
 from serving.answering import Answerer
+from serving.models import models_blueprint
 from serving.predictions import predictions_blueprint
 
 MOST_BODY_BYTES = 4 * 1024 * 1024
@@ -36,7 +38,8 @@ def create_application(settings: Settings | None = None) -> Flask:
     database = Database(settings.require_database_url(), settings.pool_size)
     with suppress(ServerError):  # it may come up after the façade does
         require_current(database)
-    models = ServingModels(database, Objects.of(settings), projects.discover())
+    cache = ModelCache(settings.model_cache_mb * MEGABYTE)
+    models = ServingModels(database, Objects.of(settings), projects.discover(), cache)
     application = build(database, models)
     models.start()
     return application
@@ -70,6 +73,7 @@ def build(database: Database, models: ServingModels) -> Flask:
     app.register_api(
         predictions_blueprint(projects.discover(), Answerer(database, models), database, _PROBLEM_RESPONSES)
     )
+    app.register_api(models_blueprint(models, _PROBLEM_RESPONSES))
 
     @app.get("/health/live", summary="Whether the process answers", responses={200: None, 400: _PROBLEM_RESPONSES[400]})
     def live() -> Any:

@@ -4,145 +4,160 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
+from concurrent.futures import TimeoutError as LateError
+from concurrent.futures import wait
 from dataclasses import dataclass
 
-from forecastle.errors import ForecastleError, IntegrityError, NotFoundError, NothingServesError
-from forecastle.registry.bundle import FOLDER, digest_of_files, load_bundle
+from forecastle.errors import ForecastleError, NothingServesError, ServerError
+from forecastle.registry.cache import CacheStatistics, ModelCache
 from forecastle.registry.declaration import ModelType
-from forecastle.registry.predictor import Predictor
-from forecastle.registry.promotions import VersionFiles, approved_files
+from forecastle.registry.flights import Flight, Flights
+from forecastle.registry.following import Follower
+from forecastle.registry.loading import ServingVersion, type_of
+from forecastle.registry.replacing import Refusal, Replacer
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Database
 from forecastle.store.objects import Objects
-from forecastle.store.promotions import LedgerStep
+
+__all__ = ["ServingModels", "ServingStatistics", "ServingVersion"]
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 10.0
-"""How long a promotion whose notice was lost may go unseen."""
+LOADING_THREADS = 2
+WAIT_SECONDS = 1.0
+"""How long requests wait for the first load of a project's version, counted from the first of them."""
+RETRY_SECONDS = 10.0
+"""How long requests do not try again to load a project's version that was not loaded."""
 
 
 @dataclass(frozen=True)
-class ServingVersion:
-    """A version that serves: what answers, and the ledger step that let it."""
+class ServingStatistics:
+    """What this process serves; `in_production` counts registered models, loaded or not."""
 
-    predictor: Predictor
-    step: LedgerStep
-    bundle_digest: str
-
-    @property
-    def label(self) -> str:
-        return f"{self.step.promotion.model_name}/{self.step.promotion.to_version}"
-
-
-def load_serving(objects: Objects, model_type: ModelType, step: LedgerStep) -> ServingVersion:
-    """Load what a ledger step approved. Raises IntegrityError where a file is not the one that was approved."""
-    files = _bundle_files(approved_files(objects, step.promotion))
-    return ServingVersion(Predictor.of(model_type, load_bundle(model_type, files)), step, digest_of_files(files))
-
-
-def loadable(model_types: Mapping[str, ModelType]) -> Callable[[str, VersionFiles], None]:
-    """The check of a promotion: the version's bundle loads here, and is the one that its training registered.
-
-    It raises NotFoundError for an unknown model type, IntegrityError and FeatureCodeError like `load_bundle`.
-    """
-
-    def check(model_name: str, found: VersionFiles) -> None:
-        model_type = type_of(model_types, model_name)
-        if model_type is None:
-            raise NotFoundError(f"{model_name} belongs to no model type; there are: {', '.join(model_types)}")
-        files = _bundle_files(found.files)
-        load_bundle(model_type, files)
-        if digest_of_files(files) != found.provenance.get("bundle.digest"):
-            raise IntegrityError(
-                f"{model_name} version {found.version}: its bundle was changed after the training; train a new version"
-            )
-
-    return check
-
-
-def type_of(model_types: Mapping[str, ModelType], model_name: str) -> ModelType | None:
-    """The model type of a registered model: a project's own has the project's id behind its name."""
-    return model_types.get(".".join(model_name.split(".")[:2]))
-
-
-def _bundle_files(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    prefix = f"{FOLDER}/"
-    return {name.removeprefix(prefix): content for name, content in files.items() if name.startswith(prefix)}
+    cache: CacheStatistics
+    refused: tuple[Refusal, ...]
+    in_production: int
 
 
 class ServingModels:
     """The versions in production, by registered model; follows the ledger in a thread of its own.
 
-    A version that does not load replaces nothing: the one that served goes on serving, and the log says why.
+    Everybody's versions are loaded before anybody asks, a project's own when it is asked for first. A version serves
+    once it has answered its model type's example. One that is refused replaces nothing: what served goes on serving.
     """
 
-    def __init__(self, database: Database, objects: Objects, model_types: Mapping[str, ModelType]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        objects: Objects,
+        model_types: Mapping[str, ModelType],
+        cache: ModelCache | None = None,
+    ) -> None:
         self._database = database
-        self._objects = objects
         self._model_types = model_types
-        self._serving: Mapping[str, ServingVersion] = {}
-        self._refused: dict[str, str] = {}
-        self._stopped = threading.Event()
+        self._cache = cache or ModelCache()
+        self._replacer = Replacer(database, objects, model_types, self._cache)
+        self._flights: Flights[None] = Flights(LOADING_THREADS, "loading")
+        self._follower = Follower(database, self._follow)
+        self._looking = threading.Lock()
+        self._newest: dict[str, int] = {}
+        self._failed: dict[str, tuple[int, float]] = {}
 
     def start(self) -> None:
         """Load what serves now, then follow promotions until `stop`."""
         try:
             self.refresh()
         except ForecastleError as error:  # the database may come up after the façade does
-            logger.warning("nothing is loaded yet: %s", error)
-        threading.Thread(target=self._follow, name="promotions", daemon=True).start()
+            logger.warning("not everything is loaded yet: %s", error)
+        self._follower.start()
 
     def stop(self) -> None:
-        self._stopped.set()
+        self._follower.stop()
 
     def for_cluster(self, model_type: ModelType, cluster: str) -> ServingVersion:
-        """The project's own version, else everybody's. Raises NothingServesError where neither is in production."""
-        serving = self._serving
-        found = serving.get(f"{model_type.name}.{cluster}") or serving.get(model_type.name)
-        if found is None and model_type.name in self._refused:
-            raise NothingServesError(f"what is in production was not loaded: {self._refused[model_type.name]}")
+        """The project's own version, else everybody's.
+
+        A project's own is loaded when it is asked for first. Requests wait WAIT_SECONDS for it; then everybody's
+        answers until it is there. Raises NothingServesError where neither is in production, or what is was refused;
+        ServerError where it is still on its way.
+        """
+        own = f"{model_type.name}.{cluster}"
+        found = None
+        if own in self._newest:
+            found = self._cache.find(own) or self._load_now(own)
+        found = found or self._cache.find(model_type.name)
         if found is None:
-            raise NothingServesError(
-                f"no version of {model_type.name} is in production; train one and promote it with "
-                f"`forecastle models promote {model_type.name} VERSION`"
-            )
+            raise self._nothing_serves(own if own in self._newest else model_type.name)
         return found
 
     def refresh(self) -> None:
-        """Bring what is loaded in line with the ledger. Raises ServerError where the database does not answer."""
-        with self._database.transaction() as connection:
-            steps = ledger.serving(connection)
-        serving = dict(self._serving)
-        for name, step in steps.items():
-            current = serving.get(name)
-            if current is None or current.step.step != step.step:
-                self._replace(serving, name, step)
-        self._serving = serving  # one assignment: a request sees the old or the new, never a mixture
+        """Bring what is loaded in line with the ledger. Raises ServerError where the database or S3 does not answer."""
+        futures = [flight.future for flight in self._look()]
+        wait(futures)
+        for error in (future.exception() for future in futures):
+            if isinstance(error, ServerError):
+                raise error
 
-    def _replace(self, serving: dict[str, ServingVersion], name: str, step: LedgerStep) -> None:
-        model_type = type_of(self._model_types, name)
-        if model_type is None:
-            return
-        try:
-            serving[name] = load_serving(self._objects, model_type, step)
-            self._refused.pop(name, None)
-            logger.info("%s serves", serving[name].label)
-        except IntegrityError as error:
-            if self._refused.get(name) != str(error):  # said once, not at every poll
-                logger.error("not loaded, what served goes on serving: %s", error)  # noqa: TRY400 - the sentence is all
-            self._refused[name] = str(error)
+    def check_again(self) -> None:
+        """Hold the files of versions that are due against the ledger once more. Raises ServerError.
 
-    def _follow(self) -> None:
-        while not self._stopped.is_set():
+        A version whose files are no longer the approved ones goes on serving from memory, and is refused by name.
+        """
+        for model_name, version in self._cache.due().items():
+            self._replacer.check(model_name, version)
+
+    def statistics(self) -> ServingStatistics:
+        refused = [refusal for key, refusal in list(self._replacer.refused.items()) if self._counts(*key)]
+        return ServingStatistics(self._cache.statistics(), tuple(refused), len(self._newest))
+
+    def _follow(self, model_name: str | None) -> None:
+        self._look(model_name)  # loads go on beside: a slow one must not keep the others from being heard of
+        if model_name is None:
+            self._flights.begin("check", self.check_again)
+
+    def _look(self, model_name: str | None = None) -> list[Flight[None]]:
+        """Read what is newest, and begin to load what should be in memory and is not."""
+        with self._looking:
+            with self._database.transaction() as connection:
+                found = ledger.newest_steps(connection, model_name)
+            newest = {name: step for name, step in found.items() if type_of(self._model_types, name)}
+            self._newest.update(newest)
+        return [self._begin(name, step) for name, step in newest.items() if self._is_behind(name, step)]
+
+    def _is_behind(self, model_name: str, step: int) -> bool:
+        loaded = self._cache.step_of(model_name)
+        return loaded != step and (loaded is not None or model_name in self._model_types)
+
+    def _begin(self, model_name: str, step: int) -> Flight[None]:
+        return self._flights.begin((model_name, step), lambda: self._replacer.load(model_name))
+
+    def _load_now(self, model_name: str) -> ServingVersion | None:
+        """A project's version that is not loaded; None where it is refused or takes too long."""
+        step = self._newest[model_name]
+        failed, until = self._failed.get(model_name, (None, 0.0))
+        if failed != step or time.monotonic() >= until:
             try:
-                with self._database.listening(ledger.CHANNEL) as connection:
-                    self.refresh()  # what happened before the listening began
-                    while not self._stopped.is_set():
-                        for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
-                            pass
-                        self.refresh()
-            except Exception as error:  # noqa: BLE001 - the thread must outlive whatever the database does
-                logger.warning("promotions are not heard now (%s); trying again", type(error).__name__)
-                self._stopped.wait(1.0)
+                self._begin(model_name, step).wait(WAIT_SECONDS)
+            except LateError:
+                return None
+            except ForecastleError:
+                self._failed[model_name] = (step, time.monotonic() + RETRY_SECONDS)
+        return None if self._cache.step_of(model_name) is None else self._cache.find(model_name)
+
+    def _nothing_serves(self, model_name: str) -> ForecastleError:
+        step = self._newest.get(model_name)
+        if step is None:
+            return NothingServesError(
+                f"no version of {model_name} is in production; train one and promote it with "
+                f"`forecastle models promote {model_name} VERSION`"
+            )
+        refusal = self._replacer.refused.get((model_name, step))
+        if refusal is None:
+            return ServerError(f"what is in production of {model_name} is not loaded yet")
+        return NothingServesError(f"what is in production was not loaded: {refusal.reason}")
+
+    def _counts(self, model_name: str, step: int) -> bool:
+        """Whether this step of the ledger is one that serves, or should."""
+        return step in (self._newest.get(model_name), self._cache.step_of(model_name))

@@ -104,6 +104,16 @@ def serving(connection: Connection, model_name: str | None = None) -> dict[str, 
     return {row["model_name"]: _step(row) for row in rows}
 
 
+def newest_steps(connection: Connection, model_name: str | None = None) -> dict[str, int]:
+    """The number of the newest confirmed step of each registered model (or of the one named), by its name."""
+    rows = connection.execute(
+        "select model_name, max(step) as step from promotions where outcome = 'confirmed' "
+        "and (%(name)s::text is null or model_name = %(name)s) group by model_name",
+        {"name": model_name},
+    )
+    return {row["model_name"]: row["step"] for row in rows}
+
+
 def confirmed_steps(connection: Connection, model_name: str) -> list[LedgerStep]:
     """Every confirmed step of a registered model, oldest first."""
     return _steps(

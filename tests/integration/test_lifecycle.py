@@ -28,8 +28,8 @@ from forecastle.errors import ConflictError, NotFoundError
 from forecastle.learning.table import issues_of
 from forecastle.registry.bundle import FILES, digest_of_features, digest_of_files, load_bundle
 from forecastle.registry.declaration import resolve
+from forecastle.registry.loading import loadable
 from forecastle.registry.promotions import Promoter
-from forecastle.registry.serving import loadable
 from forecastle.registry.tracking import Tracking, Version
 from forecastle.settings import Settings
 from forecastle.store import promotions as ledger

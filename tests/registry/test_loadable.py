@@ -9,8 +9,8 @@ import pytest
 from forecastle.errors import FeatureCodeError, IntegrityError, NotFoundError
 from forecastle.registry.bundle import digest_of_files
 from forecastle.registry.declaration import ModelType
+from forecastle.registry.loading import loadable
 from forecastle.registry.promotions import VersionFiles
-from forecastle.registry.serving import loadable
 from forecastle.registry.training import Fitted
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import queue
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +15,12 @@ import pytest
 
 from forecastle.access.principals import Principal
 from forecastle.errors import IntegrityError, NothingServesError, ServerError
-from forecastle.registry import serving as serving_module
+from forecastle.registry import following, replacing, serving
+from forecastle.registry.cache import BUDGET_BYTES, LIFETIME_SECONDS, ModelCache
 from forecastle.registry.declaration import ModelType
-from forecastle.registry.promotions import Promoter
-from forecastle.registry.serving import ServingModels, load_serving
+from forecastle.registry.loading import Loaded, load_serving
+from forecastle.registry.promotions import Promoter, approved_files
+from forecastle.registry.serving import ServingModels
 from forecastle.registry.training import Fitted
 from forecastle.store import database as database_module
 from forecastle.store.database import Database
@@ -23,41 +29,79 @@ from forecastle.store.objects import Objects
 DEADLINE = 20.0
 
 
-class Watched(ServingModels):
-    """Tells of every refresh what serves after it."""
+class WatchedCache(ModelCache):
+    """Tells of every version that is let serve."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self.refreshed: queue.Queue[set[str]] = queue.Queue()
+        self.served: queue.Queue[str] = queue.Queue()
 
-    def refresh(self) -> None:
-        super().refresh()
-        self.refreshed.put({version.label for version in self._serving.values()})
+    def put(self, model_name: str, loaded: Loaded, is_project: bool) -> bool:
+        done = super().put(model_name, loaded, is_project)
+        self.served.put(loaded.version.label)
+        return done
 
-    def wait_for(self, *labels: str) -> None:
-        """Until these versions serve. Raises queue.Empty at the deadline."""
-        while self.refreshed.get(timeout=DEADLINE) != set(labels):
+    def wait_for(self, label: str) -> None:
+        """Until this version serves. Raises queue.Empty at the deadline."""
+        while self.served.get(timeout=DEADLINE) != label:
             pass
+
+
+class Watched(ServingModels):
+    """One whose cache tells what serves, and whose clock is the test's."""
+
+    def __init__(self, *given: Any, budget: int = BUDGET_BYTES) -> None:
+        self.now = 0.0
+        self.cache = WatchedCache(budget, lambda: self.now)
+        super().__init__(*given, self.cache)
+
+    def reasons(self) -> list[str]:
+        return [refusal.reason for refusal in self.statistics().refused]
+
+    def labels(self) -> set[str]:
+        return {version.label for version in self.statistics().cache.versions}
 
 
 @pytest.fixture
 def promoter(database: Database, objects: Objects, make_aliases: Any, fitted: Fitted) -> Promoter:
-    """Versions 1, 2 and 3 are bundles that differ in their manifest; version 9 is none."""
+    """Versions 1, 2 and 3 are bundles that differ in their manifest.
+
+    Version 7 was made with other feature code, version 8 loads and answers nothing, version 9 is no bundle.
+    """
     versions = {}
     for number in (1, 2, 3):
         manifest = replace(fitted.bundle.manifest, dataset_digest=f"dataset {number}")
         files = replace(fitted.bundle, manifest=manifest).files()
         versions[number] = {f"bundle/{name}": content for name, content in files.items()} | {"model/MLmodel": b"x"}
+    versions[7] = {**versions[1], "bundle/manifest.json": of_other_code(versions[1]["bundle/manifest.json"])}
+    versions[8] = {**versions[1], "bundle/model.json": without_numbers(versions[1]["bundle/model.json"])}
     versions[9] = {"bundle/manifest.json": b"{}"}
     return Promoter(database, objects, make_aliases(versions), lambda name, found: None)
 
 
+def of_other_code(manifest: bytes) -> bytes:
+    return json.dumps({**json.loads(manifest), "feature_digest": "of another code"}).encode()
+
+
+def without_numbers(model: bytes) -> bytes:
+    """Not a number among the weights, wherever one stands."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: changed(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [changed(item) for item in value]
+        return math.nan if isinstance(value, float) else value
+
+    return json.dumps(changed(json.loads(model))).encode()
+
+
 @pytest.fixture
-def make_models(database: Database, objects: Objects, model_type: ModelType) -> Iterator[Callable[[], Watched]]:
+def make_models(database: Database, objects: Objects, model_type: ModelType) -> Iterator[Callable[..., Watched]]:
     made: list[Watched] = []
 
-    def make() -> Watched:
-        made.append(Watched(database, objects, {model_type.name: model_type}))
+    def make(**given: Any) -> Watched:
+        made.append(Watched(database, objects, {model_type.name: model_type}, **given))
         return made[-1]
 
     yield make
@@ -78,17 +122,15 @@ def test_a_promotion_is_followed_without_polling(
     model_type: ModelType,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(serving_module, "POLL_SECONDS", 3_600.0)
+    monkeypatch.setattr(following, "POLL_SECONDS", 3_600.0)
     models = make_models()
-    models.start()
-    for _ in range(2):  # at the start, and once the thread listens
-        assert models.refreshed.get(timeout=DEADLINE) == set()
     promoter.promote(model_type.name, 1, reviewer, "first")
-    models.wait_for(f"{model_type.name}/1")
+    models.start()
+    models.cache.wait_for(f"{model_type.name}/1")
     promoter.promote(model_type.name, 2, reviewer, "second")
-    models.wait_for(f"{model_type.name}/2")
+    models.cache.wait_for(f"{model_type.name}/2")
     promoter.rollback(model_type.name, reviewer, "wrong")
-    models.wait_for(f"{model_type.name}/1")
+    models.cache.wait_for(f"{model_type.name}/1")
     assert dataset(models, model_type) == "dataset 1"
 
 
@@ -99,12 +141,12 @@ def test_a_promotion_whose_notice_was_lost_is_found_by_polling(
     model_type: ModelType,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(serving_module, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(serving_module.ledger, "CHANNEL", "nobody_speaks_here")
+    monkeypatch.setattr(following, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(following.ledger, "CHANNEL", "nobody_speaks_here")
     models = make_models()
     models.start()
     promoter.promote(model_type.name, 1, reviewer, "first")
-    models.wait_for(f"{model_type.name}/1")
+    models.cache.wait_for(f"{model_type.name}/1")
 
 
 def test_what_serves_at_the_start_is_loaded_before_the_start_returns(
@@ -190,6 +232,250 @@ def test_a_refresh_that_finds_nothing_new_loads_nothing(
     loaded = models.for_cluster(model_type, "a")
     models.refresh()
     assert models.for_cluster(model_type, "a") is loaded
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [(7, "made with other feature code"), (8, "does not answer the model type's example"), (9, "is no bundle")],
+)
+def test_what_does_not_load_or_answer_its_example_replaces_nothing_and_is_told(
+    make_models: Callable[[], Watched],
+    promoter: Promoter,
+    reviewer: Principal,
+    model_type: ModelType,
+    caplog: pytest.LogCaptureFixture,
+    version: int,
+    reason: str,
+) -> None:
+    models = make_models()
+    promoter.promote(model_type.name, 1, reviewer, "first")
+    models.refresh()
+    promoter.promote(model_type.name, version, reviewer, "broken")
+    for _ in range(2):
+        models.refresh()
+    assert models.for_cluster(model_type, "a").label == f"{model_type.name}/1"
+    (refusal,) = models.statistics().refused
+    assert refusal.label == f"{model_type.name}/{version}"
+    assert reason in refusal.reason
+    assert sum(reason in record.getMessage() for record in caplog.records) == 1
+    promoter.promote(model_type.name, 2, reviewer, "mended")
+    models.refresh()
+    assert models.labels() == {f"{model_type.name}/2"}
+    assert models.statistics().refused == ()
+
+
+def test_a_version_with_a_missing_file_is_not_loaded(
+    make_models: Callable[[], Watched],
+    promoter: Promoter,
+    reviewer: Principal,
+    model_type: ModelType,
+    objects: Objects,
+) -> None:
+    step = promoter.promote(model_type.name, 1, reviewer, "first")
+    (skill,) = (file for file in step.promotion.files if file.name == "bundle/skill.json")
+    objects.delete(skill.object_name)
+    models = make_models()
+    models.refresh()
+    with pytest.raises(NothingServesError, match=r"not loaded: .*skill\.json is missing"):
+        models.for_cluster(model_type, "a")
+
+
+def test_where_production_is_not_loaded_at_the_start_the_version_before_it_serves(
+    make_models: Callable[[], Watched], promoter: Promoter, reviewer: Principal, model_type: ModelType
+) -> None:
+    for version in (1, 2, 9):
+        promoter.promote(model_type.name, version, reviewer, "promoted")
+    models = make_models()
+    models.start()
+    assert models.for_cluster(model_type, "a").label == f"{model_type.name}/2"
+    assert "is no bundle" in models.reasons()[0]
+
+
+def test_files_are_held_against_the_ledger_again_after_an_hour(
+    make_models: Callable[[], Watched],
+    promoter: Promoter,
+    reviewer: Principal,
+    model_type: ModelType,
+    objects: Objects,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    step = promoter.promote(model_type.name, 1, reviewer, "first")
+    models = make_models()
+    models.refresh()
+    (manifest,) = (file for file in step.promotion.files if file.name == "bundle/manifest.json")
+    content = objects.get(manifest.object_name)
+    objects.put(manifest.object_name, content + b" ")
+    models.now += LIFETIME_SECONDS - 1
+    models.check_again()
+    assert models.reasons() == []
+    models.now += 1
+    for _ in range(2):
+        models.check_again()
+    assert "manifest.json was changed after its approval" in models.reasons()[0]
+    assert sum("was changed" in record.getMessage() for record in caplog.records) == 1
+    assert dataset(models, model_type) == "dataset 1"
+    objects.put(manifest.object_name, content)
+    models.check_again()
+    assert models.reasons() == []
+
+
+def test_the_check_comes_by_itself(
+    make_models: Callable[[], Watched],
+    promoter: Promoter,
+    reviewer: Principal,
+    model_type: ModelType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked = threading.Event()
+    monkeypatch.setattr(following, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(replacing, "approved_files", lambda *given: looked.set() or approved_files(*given))
+    promoter.promote(model_type.name, 1, reviewer, "first")
+    models = make_models()
+    models.refresh()
+    models.now += LIFETIME_SECONDS
+    models.start()
+    assert looked.wait(DEADLINE)
+
+
+def test_projects_versions_are_loaded_when_they_are_asked_for_and_dropped_where_memory_runs_short(
+    make_models: Callable[..., Watched], promoter: Promoter, reviewer: Principal, model_type: ModelType
+) -> None:
+    name = model_type.name
+    promoter.promote(name, 1, reviewer, "everybody's")
+    for project in ("a", "b", "c"):
+        promoter.promote(f"{name}.{project}", 2, reviewer, "its own")
+    models = make_models()
+    models.refresh()
+    size = models.statistics().cache.size_bytes
+    models = make_models(budget=size * 7 // 2)
+    models.refresh()
+    assert models.labels() == {f"{name}/1"}
+    for project in ("a", "b", "a", "c", "d"):
+        models.now += 1
+        own = f"{name}/1" if project == "d" else f"{name}.{project}/2"
+        assert models.for_cluster(model_type, project).label == own
+    assert models.labels() == {f"{name}/1", f"{name}.a/2", f"{name}.c/2"}
+    assert models.for_cluster(model_type, "b").label == f"{name}.b/2"
+    assert models.statistics().cache.evictions == 2
+    assert models.statistics().in_production == 4
+
+
+def test_a_promotion_of_a_projects_version_is_followed_where_it_is_loaded_and_costs_nothing_where_it_is_not(
+    make_models: Callable[[], Watched], promoter: Promoter, reviewer: Principal, model_type: ModelType
+) -> None:
+    names = [f"{model_type.name}.{project}" for project in ("a", "b")]
+    for name in names:
+        promoter.promote(name, 1, reviewer, "its own")
+    models = make_models()
+    models.start()
+    models.for_cluster(model_type, "a")
+    for name in names:
+        promoter.promote(name, 2, reviewer, "its next")
+    models.cache.wait_for(f"{names[0]}/2")
+    assert models.labels() == {f"{names[0]}/2"}
+
+
+def test_many_who_ask_for_what_is_not_loaded_wait_for_one_load(
+    make_models: Callable[[], Watched],
+    promoter: Promoter,
+    reviewer: Principal,
+    model_type: ModelType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    promoter.promote(f"{model_type.name}.a", 1, reviewer, "its own")
+    models = make_models()
+    models.refresh()
+    monkeypatch.setattr(serving, "WAIT_SECONDS", DEADLINE)
+    asked, loads = threading.Barrier(8), []
+
+    def load(*given: Any) -> Loaded:
+        loads.append(1)
+        asked.wait(DEADLINE)  # the seven others are here, and have found nothing loaded
+        return load_serving(*given)
+
+    def ask(number: int) -> Any:
+        if number:
+            asked.wait(DEADLINE)
+        return models.for_cluster(model_type, "a")
+
+    monkeypatch.setattr(replacing, "load_serving", load)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(ask, range(8)))
+    assert len(loads) == 1
+    assert len(set(map(id, found))) == 1
+
+
+def test_a_load_that_takes_long_holds_up_neither_other_models_nor_for_ever_those_who_ask_for_it(
+    make_models: Callable[[], Watched],
+    promoter: Promoter,
+    reviewer: Principal,
+    model_type: ModelType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    promoter.promote(model_type.name, 1, reviewer, "everybody's")
+    promoter.promote(f"{model_type.name}.slow", 2, reviewer, "its own")
+    promoter.promote(f"{model_type.name}.quick", 3, reviewer, "its own")
+    models = make_models()
+    models.refresh()
+    go_on = threading.Event()
+
+    def load(objects: Objects, model_type: ModelType, step: Any) -> Loaded:
+        if step.promotion.model_name.endswith(".slow"):
+            assert go_on.wait(DEADLINE)
+        return load_serving(objects, model_type, step)
+
+    monkeypatch.setattr(replacing, "load_serving", load)
+    monkeypatch.setattr(serving, "WAIT_SECONDS", 0.05)
+    assert dataset(models, model_type, "slow") == "dataset 1"
+    monkeypatch.setattr(serving, "WAIT_SECONDS", DEADLINE)
+    assert dataset(models, model_type, "quick") == "dataset 3"
+    go_on.set()
+    models.cache.wait_for(f"{model_type.name}.slow/2")
+    assert dataset(models, model_type, "slow") == "dataset 2"
+
+
+def test_where_only_a_slow_load_could_answer_it_is_said_that_trying_again_helps(
+    make_models: Callable[[], Watched],
+    promoter: Promoter,
+    reviewer: Principal,
+    model_type: ModelType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    promoter.promote(f"{model_type.name}.a", 1, reviewer, "its own")
+    models = make_models()
+    models.refresh()
+    go_on = threading.Event()
+    monkeypatch.setattr(
+        replacing, "load_serving", lambda *given: load_serving(*given) if go_on.wait(DEADLINE) else None
+    )
+    monkeypatch.setattr(serving, "WAIT_SECONDS", 0.0)
+    with pytest.raises(ServerError, match="not loaded yet"):
+        models.for_cluster(model_type, "a")
+    go_on.set()
+    models.cache.wait_for(f"{model_type.name}.a/1")
+
+
+def test_a_projects_version_that_is_refused_is_left_alone_for_a_while_and_everybodys_answers(
+    make_models: Callable[[], Watched],
+    promoter: Promoter,
+    reviewer: Principal,
+    model_type: ModelType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    promoter.promote(model_type.name, 1, reviewer, "everybody's")
+    promoter.promote(f"{model_type.name}.a", 9, reviewer, "no bundle")
+    models = make_models()
+    models.refresh()
+    loads = []
+    monkeypatch.setattr(replacing, "load_serving", lambda *given: loads.append(1) or load_serving(*given))
+    for _ in range(3):
+        assert dataset(models, model_type, "a") == "dataset 1"
+    assert len(loads) == 1
+    assert models.statistics().refused[0].label == f"{model_type.name}.a/9"
+    monkeypatch.setattr(serving, "RETRY_SECONDS", 0.0)
+    promoter.promote(f"{model_type.name}.a", 2, reviewer, "mended")
+    models.refresh()
+    assert dataset(models, model_type, "a") == "dataset 2"
 
 
 def test_the_start_survives_a_database_that_is_not_there(
