@@ -319,6 +319,21 @@ def test_other_models_are_not_touched(promoter: Promoter, database: Database, re
     assert {name: step.promotion.to_version for name, step in found.items()} == {MODEL: 1, "delivery.other": 4}
 
 
+def test_the_newest_confirmed_step_of_every_model_or_of_one_is_known_by_its_number(
+    promoter: Promoter, aliases: Any, database: Database, reviewer: Principal
+) -> None:
+    promoter.promote(MODEL, 1, reviewer, "first")
+    promoter.promote("delivery.other", 4, reviewer, "first")
+    newest = promoter.promote(MODEL, 2, reviewer, "second").step
+    fail_once(aliases, "production")
+    with pytest.raises(ServerError):
+        promoter.promote(MODEL, 3, reviewer, "third")
+    with database.transaction() as connection:
+        every, one = ledger.newest_steps(connection), ledger.newest_steps(connection, MODEL)
+        assert every == {name: step.step for name, step in ledger.serving(connection).items()}
+    assert one == {MODEL: every[MODEL]} == {MODEL: newest}
+
+
 def _confirmed(database: Database) -> list[ledger.LedgerStep]:
     with database.transaction() as connection:
         return ledger.confirmed_steps(connection, MODEL)
