@@ -61,11 +61,17 @@ class Replacer:
             raise
 
     def check(self, model_name: str, version: ServingVersion) -> None:
-        """Hold the files of a version that serves against the ledger once more. Raises ServerError."""
+        """Hold the files of a version that serves against the ledger once more.
+
+        Raises ServerError, ConfigurationError.
+        """
         try:
             approved_files(self._objects, version.step.promotion)
         except IntegrityError as error:
             self._refuse(model_name, version.step, error)
+        except ForecastleError as error:
+            logger.warning("the files of %s cannot be looked at now: %s", version.label, error)
+            raise
         else:
             self._cache.checked(model_name, version)
             self.refused.pop((model_name, version.step.step), None)

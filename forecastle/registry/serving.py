@@ -101,7 +101,7 @@ class ServingModels:
                 raise error
 
     def check_again(self) -> None:
-        """Hold the files of versions that are due against the ledger once more. Raises ServerError.
+        """Hold the files of versions that are due against the ledger once more. Raises ServerError, ConfigurationError.
 
         A version whose files are no longer the approved ones goes on serving from memory, and is refused by name.
         """

@@ -234,6 +234,32 @@ def test_a_refresh_that_finds_nothing_new_loads_nothing(
     assert models.for_cluster(model_type, "a") is loaded
 
 
+def test_while_s3_is_away_nothing_is_refused_and_the_log_says_what_is_not_looked_at(
+    make_models: Callable[[], Watched],
+    promoter: Promoter,
+    reviewer: Principal,
+    model_type: ModelType,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    promoter.promote(model_type.name, 1, reviewer, "first")
+    models = make_models()
+    models.refresh()
+    promoter.promote(model_type.name, 2, reviewer, "second")
+    models.now += LIFETIME_SECONDS
+    with monkeypatch.context() as away:
+        away.setattr(Objects, "get", lambda *_: (_ for _ in ()).throw(ServerError("S3 did not answer")))
+        for look in (models.refresh, models.check_again):
+            with pytest.raises(ServerError):
+                look()
+    assert models.reasons() == []
+    assert "delivery.story_points/2 is not loaded yet: S3 did not answer" in caplog.text
+    assert "the files of delivery.story_points/1 cannot be looked at now" in caplog.text
+    assert dataset(models, model_type) == "dataset 1"
+    models.refresh()
+    assert dataset(models, model_type) == "dataset 2"
+
+
 @pytest.mark.parametrize(
     ("version", "reason"),
     [(7, "made with other feature code"), (8, "does not answer the model type's example"), (9, "is no bundle")],
