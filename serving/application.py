@@ -19,6 +19,7 @@ from forecastle.settings import Settings
 from forecastle.store.database import Database
 from forecastle.store.migrate import require_current
 from forecastle.store.objects import Objects
+from forecastle.store.prediction_log import PredictionLog
 from serving import authentication, problems
 from serving.answering import Answerer
 from serving.predictions import predictions_blueprint
@@ -67,9 +68,8 @@ def build(database: Database, models: ServingModels) -> Flask:
     app.json = _Json(app)
     problems.register(app)
     authentication.register(app, authentication.Keys(database))
-    app.register_api(
-        predictions_blueprint(projects.discover(), Answerer(database, models), database, _PROBLEM_RESPONSES)
-    )
+    answerer = Answerer(database, models, PredictionLog(database))
+    app.register_api(predictions_blueprint(projects.discover(), answerer, database, _PROBLEM_RESPONSES))
 
     @app.get("/health/live", summary="Whether the process answers", responses={200: None, 400: _PROBLEM_RESPONSES[400]})
     def live() -> Any:

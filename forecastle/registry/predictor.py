@@ -25,6 +25,8 @@ class Prediction:
     rule: str
     view: str
     features: Any
+    estimate: float
+    """What the rule says, in the target's unit, before it is settled; NaN where it has nothing to go by."""
     settled: Settled
     low: float
     high: float
@@ -74,6 +76,7 @@ class Predictor:
             rule=rule,
             view=view,
             features=features,
+            estimate=estimate,
             settled=settled,
             low=low,
             high=high,
