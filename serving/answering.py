@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from forecastle.registry.declaration import ModelType, resolve
 from forecastle.registry.history import StoredHistory
 from forecastle.registry.predictor import Predictor
 from forecastle.registry.promotions import PRODUCTION
+from forecastle.registry.replay import input_digest
 from forecastle.registry.serving import ServingModels, ServingVersion
 from forecastle.store.database import Database
 from forecastle.store.identifiers import new_id
@@ -122,7 +121,7 @@ def _stored(
         project_id=UUID(answered.cluster),
         principal=principal.name,
         moment=moment,
-        input_digest=hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest(),
+        input_digest=input_digest(asked),
         request=asked,
         answer=fields,
         method=answered.prediction.rule,

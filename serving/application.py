@@ -23,6 +23,7 @@ from forecastle.store.prediction_log import PredictionLog
 from serving import authentication, problems
 from serving.answering import Answerer
 from serving.predictions import predictions_blueprint
+from serving.replay import replay_blueprint
 
 MOST_BODY_BYTES = 4 * 1024 * 1024
 
@@ -70,6 +71,7 @@ def build(database: Database, models: ServingModels) -> Flask:
     authentication.register(app, authentication.Keys(database))
     answerer = Answerer(database, models, PredictionLog(database))
     app.register_api(predictions_blueprint(projects.discover(), answerer, database, _PROBLEM_RESPONSES))
+    app.register_api(replay_blueprint(projects.discover(), models, database, _PROBLEM_RESPONSES))
 
     @app.get("/health/live", summary="Whether the process answers", responses={200: None, 400: _PROBLEM_RESPONSES[400]})
     def live() -> Any:

@@ -86,6 +86,11 @@ class ServingModels:
         self._refused: dict[str, str] = {}
         self._stopped = threading.Event()
 
+    @property
+    def objects(self) -> Objects:
+        """Where the files of versions lie."""
+        return self._objects
+
     def start(self) -> None:
         """Load what serves now, then follow promotions until `stop`."""
         try:
