@@ -108,18 +108,18 @@ def _fill_former(database: Database, rows: int) -> StoredPrediction:
     texts = dict.fromkeys(("model_name", "alias", "run_id", "dataset_digest", "git_commit", "feature_digest"), "x" * 40)
     return StoredPrediction(
         id=new_id(), model_type="delivery.something", model_version=1, bundle_digest="b", project_id=project,
-        principal="ada", moment=PAST, input_digest="i", request=text, history={"recent": [1.0] * 50}, answer=text,
-        method="median", latency_ms=1.0, **texts,
+        principal="ada", moment=PAST, input_digest="i", request=text, answer=text, method="median", latency_ms=1.0,
+        **texts,
     )  # fmt: skip
 
 
 def _writes(old: Database, new: Database, sample: StoredPrediction) -> tuple[Callable[[], None], Callable[[], None]]:
-    names = list(vars(sample))
+    names = [name for name, value in vars(sample).items() if value is not None]
     # The columns are names of our own fields.
-    insert = f"insert into predictions ({', '.join(names)}) values ({', '.join(['%s'] * len(names))}) "  # noqa: S608
+    insert = f"insert into predictions ({', '.join(names)}, history) values ({', '.join(['%s'] * len(names))}, '{{}}') "  # noqa: S608
 
     def former(connection: Connection) -> None:
-        values = vars(replace(sample, id=new_id())).values()
+        values = (getattr(replace(sample, id=new_id()), name) for name in names)
         row = [Jsonb(value) if isinstance(value, dict) else value for value in values]
         connection.cursor().executemany(f"{insert} on conflict (id) do nothing".encode(), [row])
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +13,18 @@ from pydantic import BaseModel
 
 from forecastle.access.principals import Principal
 from forecastle.errors import ForecastleError
+from forecastle.features.packing import pack_known
 from forecastle.registry.answering import Answered, Context
 from forecastle.registry.declaration import ModelType, resolve
 from forecastle.registry.history import StoredHistory
 from forecastle.registry.predictor import Predictor
 from forecastle.registry.promotions import PRODUCTION
+from forecastle.registry.replay import input_digest
 from forecastle.registry.serving import ServingModels, ServingVersion
 from forecastle.store.database import Database
 from forecastle.store.identifiers import new_id
-from forecastle.store.predictions import StoredPrediction, write_predictions
+from forecastle.store.prediction_log import PredictionLog
+from forecastle.store.predictions import StoredPrediction
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Answerer:
 
     database: Database
     models: ServingModels
+    log: PredictionLog
 
     def answer(
         self, model_type: ModelType, request: BaseModel, principal: Principal, include: frozenset[str] = frozenset()
@@ -53,9 +54,9 @@ class Answerer:
         principal: Principal,
         include: frozenset[str] = frozenset(),
     ) -> list[dict[str, Any] | ForecastleError]:
-        """The fields of every answer, or why there is none; all rows are durable at the end, or none was kept.
+        """The fields of every answer, or why there is none; the row of every answer is durable at the end.
 
-        Raises ServerError.
+        Raises ServerError, and what nobody foresaw of any of them; then some rows may be durable all the same.
         """
         started = time.perf_counter()
         versions: dict[str, ServingVersion] = {}
@@ -79,9 +80,18 @@ class Answerer:
                 _stored(prediction_id, model_type, version, request, answered, fields, principal, moment, started)
             )
             answers.append(fields)
-        if rows:
-            write_predictions(self.database, rows)
-        return answers
+        return self._kept(answers, rows)
+
+    def _kept(
+        self, answers: list[dict[str, Any] | ForecastleError], rows: Sequence[StoredPrediction]
+    ) -> list[dict[str, Any] | ForecastleError]:
+        """The answers once their rows are durable; an answer whose row was refused is that error."""
+        failures = iter(self.log.write(rows) if rows else ())
+        kept = [answer if isinstance(answer, ForecastleError) else next(failures) or answer for answer in answers]
+        for found in kept:
+            if isinstance(found, Exception) and not isinstance(found, ForecastleError):
+                raise found
+        return kept
 
 
 def _stored(
@@ -111,15 +121,13 @@ def _stored(
         project_id=UUID(answered.cluster),
         principal=principal.name,
         moment=moment,
-        input_digest=hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest(),
+        input_digest=input_digest(asked),
         request=asked,
-        history=_without_nan(answered.known.project.as_json()),
         answer=fields,
         method=answered.prediction.rule,
         latency_ms=(time.perf_counter() - started) * 1000,
+        view=answered.prediction.view,
+        estimate=answered.prediction.estimate,
+        vector=version.predictor.scorer.pack(answered.prediction.features),
+        known=pack_known(answered.known, tuple(model_type.groups)),
     )
-
-
-def _without_nan(history: dict[str, Any]) -> dict[str, Any]:
-    # PostgreSQL's JSON has no NaN.
-    return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in history.items()}

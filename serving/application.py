@@ -20,10 +20,12 @@ from forecastle.settings import Settings
 from forecastle.store.database import Database
 from forecastle.store.migrate import require_current
 from forecastle.store.objects import Objects
+from forecastle.store.prediction_log import PredictionLog
 from serving import authentication, problems
 from serving.answering import Answerer
 from serving.models import models_blueprint
 from serving.predictions import predictions_blueprint
+from serving.replay import replay_blueprint
 
 MOST_BODY_BYTES = 4 * 1024 * 1024
 
@@ -70,10 +72,10 @@ def build(database: Database, models: ServingModels) -> Flask:
     app.json = _Json(app)
     problems.register(app)
     authentication.register(app, authentication.Keys(database))
-    app.register_api(
-        predictions_blueprint(projects.discover(), Answerer(database, models), database, _PROBLEM_RESPONSES)
-    )
+    answerer = Answerer(database, models, PredictionLog(database))
+    app.register_api(predictions_blueprint(projects.discover(), answerer, database, _PROBLEM_RESPONSES))
     app.register_api(models_blueprint(models, _PROBLEM_RESPONSES))
+    app.register_api(replay_blueprint(projects.discover(), models, database, _PROBLEM_RESPONSES))
 
     @app.get("/health/live", summary="Whether the process answers", responses={200: None, 400: _PROBLEM_RESPONSES[400]})
     def live() -> Any:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import statistics
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from forecastle.features.levels import LogLevels, LogScale
+from forecastle.features.levels import LogLevels, LogScale, mean_of, median_of
 from forecastle.features.text import Words
 from forecastle.records.outcomes import Outcomes
 
@@ -55,15 +54,14 @@ MOST_LOG = 20.0  # nothing takes longer; keeps a wild estimate finite
 
 def group_numbers(prefix: str, outcomes: Outcomes, scale: LogScale, centre: float) -> dict[str, float]:
     """How the issues of one group went, relative to `centre`: level, latest level, spread, and how many there are."""
-    logs = [scale.log(value) for value in outcomes.recent]
+    logs = scale.logs(outcomes.recent)
     few = not logs
-    mean = math.nan if few else math.fsum(logs) / len(logs)
     return {
         f"{prefix}.count": math.log1p(len(logs)),
-        f"{prefix}.mean": mean - centre,
-        f"{prefix}.median": math.nan if few else statistics.median(logs) - centre,
-        f"{prefix}.last_3": math.nan if few else math.fsum(logs[-3:]) / len(logs[-3:]) - centre,
-        f"{prefix}.last_10": math.nan if few else math.fsum(logs[-10:]) / len(logs[-10:]) - centre,
+        f"{prefix}.mean": math.nan if few else mean_of(logs) - centre,
+        f"{prefix}.median": math.nan if few else median_of(logs) - centre,
+        f"{prefix}.last_3": math.nan if few else mean_of(logs[-3:]) - centre,
+        f"{prefix}.last_10": math.nan if few else mean_of(logs[-10:]) - centre,
         f"{prefix}.spread": math.nan if few else deviation_of(logs),
     }
 
@@ -73,16 +71,20 @@ def ratio_numbers(prefix: str, outcomes: Outcomes, scale: LogScale) -> dict[str,
     ratios = log_ratios(outcomes, scale)
     few = not ratios
     return {
-        f"{prefix}.ratio_mean": math.nan if few else math.fsum(ratios) / len(ratios),
-        f"{prefix}.ratio_median": math.nan if few else statistics.median(ratios),
-        f"{prefix}.ratio_last_3": math.nan if few else math.fsum(ratios[-3:]) / len(ratios[-3:]),
+        f"{prefix}.ratio_mean": math.nan if few else mean_of(ratios),
+        f"{prefix}.ratio_median": math.nan if few else median_of(ratios),
+        f"{prefix}.ratio_last_3": math.nan if few else mean_of(ratios[-3:]),
     }
 
 
 def log_ratios(outcomes: Outcomes, scale: LogScale) -> list[float]:
     """Logarithms of outcome over estimate, of the outcomes that somebody had estimated."""
-    pairs = zip(outcomes.recent, outcomes.estimates, strict=bool(outcomes.estimates))
-    return [scale.log(value) - scale.log(estimate) for value, estimate in pairs if estimate == estimate]
+    if not outcomes.estimates:
+        return []
+    pairs = zip(outcomes.recent, outcomes.estimates, strict=True)
+    estimated = [pair for pair in pairs if pair[1] == pair[1]]
+    values, estimates = scale.logs([value for value, _ in estimated]), scale.logs([guess for _, guess in estimated])
+    return [value - guess for value, guess in zip(values, estimates, strict=True)]
 
 
 def packed(numbers: Mapping[str, float]) -> tuple[tuple[str, ...], array[float]]:
@@ -101,5 +103,5 @@ def labels_of(request: Mapping[str, object], fields: Iterable[str]) -> tuple[str
 
 def deviation_of(values: Sequence[float]) -> float:
     """The standard deviation of values that are all there is."""
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
+    mean = mean_of(values)
+    return math.sqrt(math.fsum([(value - mean) ** 2 for value in values]) / len(values))

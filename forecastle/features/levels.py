@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from forecastle.records.outcomes import ROLLING, Outcomes
@@ -26,6 +26,12 @@ class LogScale:
 
     def log(self, value: float) -> float:
         return math.log(max(value, self.floor))
+
+    def logs(self, values: Iterable[float]) -> list[float]:
+        """The logarithm of each value: a request has hundreds, and a call for each would cost more than they do."""
+        log, floor = math.log, self.floor
+        of_floor = log(floor)
+        return [log(value) if value > floor else of_floor for value in values]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +56,32 @@ def log_levels(outcomes: Outcomes, scale: LogScale) -> LogLevels:
     """The levels of the outcomes known at a moment; those of a cold start where none is known."""
     if not outcomes.count:
         return LogLevels(scale.cold_centre, scale.cold_spread, 0.0, 0.0, 0.0, 0.0, 0.0)
-    logs = [scale.log(value) for value in outcomes.recent]
-    centre = math.fsum(logs[-ROLLING:]) / len(logs[-ROLLING:])
+    logs = scale.logs(outcomes.recent)
+    centre = mean_of(logs[-ROLLING:])
     spread = scale.cold_spread
     if len(logs) >= LEAST_FOR_SPREAD:
-        middle = math.fsum(logs) / len(logs)
-        spread = math.sqrt(math.fsum((value - middle) ** 2 for value in logs) / (len(logs) - 1))
+        middle = mean_of(logs)
+        spread = math.sqrt(math.fsum([(value - middle) ** 2 for value in logs]) / (len(logs) - 1))
     return LogLevels(
         centre=centre,
         spread=max(spread, LEAST_SPREAD),
         rolling_median=scale.log(outcomes.rolling_median) - centre,
         mean=scale.log(outcomes.mean) - centre,
         median=scale.log(outcomes.median) - centre,
-        last_10=statistics.fmean(logs[-10:]) - centre,
-        last_3=statistics.fmean(logs[-3:]) - centre,
+        last_10=mean_of(logs[-10:]) - centre,
+        last_3=mean_of(logs[-3:]) - centre,
         ladder=_ladder(logs, centre),
     )
+
+
+def mean_of(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def median_of(values: Sequence[float]) -> float:
+    """As `statistics.median`, of at least one value that is a number."""
+    ordered, half = sorted(values), len(values) // 2
+    return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def _ladder(logs: list[float], centre: float) -> tuple[float, ...]:

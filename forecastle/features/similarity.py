@@ -36,19 +36,18 @@ def similar_cases(title: str, cases: Sequence[Case]) -> list[SimilarCase]:
     if not asked or not cases:
         return []
     words = [_distinct_words(case.title) for case in cases]
-    shared = [asked & one for one in words]
-    frequency = Counter(chain.from_iterable(shared))
+    shared = [(place, asked & one) for place, one in enumerate(words) if not asked.isdisjoint(one)]
+    frequency = Counter(chain.from_iterable([common for _, common in shared]))
     rarity = {word: math.log((1 + len(cases)) / (1 + frequency[word])) + 1 for word in asked}
     # Sets stand in another order in every process; exact sums do not depend on it.
     of_asked = math.fsum(rarity.values())
     usual = of_asked / len(asked)
     found = []
-    for place, common in enumerate(shared):
-        if common:
-            of_shared = math.fsum([rarity[word] for word in common])
-            similarity = of_shared / (of_asked + (len(words[place]) - len(common)) * usual)
-            if similarity >= LEAST_SIMILARITY:
-                found.append((similarity, place))
+    for place, common in shared:
+        of_shared = math.fsum([rarity[word] for word in common])
+        similarity = of_shared / (of_asked + (len(words[place]) - len(common)) * usual)
+        if similarity >= LEAST_SIMILARITY:
+            found.append((similarity, place))
     return [SimilarCase(cases[place], similarity) for similarity, place in nlargest(MOST_SIMILAR, found)]
 
 

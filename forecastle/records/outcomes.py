@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 RECENT = 200  # how many of a project's latest known outcomes are kept one by one
 ROLLING = 50  # how many of them the rolling median looks at; also how many of a group's are kept
@@ -40,9 +40,6 @@ class Outcomes:
         """The median of the last ROLLING known outcomes; NaN where there is none."""
         window = self.recent[-ROLLING:]
         return statistics.median(window) if window else math.nan
-
-    def as_json(self) -> dict[str, Any]:
-        return {"count": self.count, "mean": self.mean, "median": self.median, "recent": list(self.recent)}
 
 
 NONE_KNOWN = Outcomes(0, math.nan, math.nan, ())

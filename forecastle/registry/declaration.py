@@ -177,6 +177,17 @@ class Scorer(Protocol):
         """Numbers from a request and from what was known then; nothing else is ever looked at."""
         ...
 
+    def pack(self, features: Any) -> bytes:
+        """The numbers of features; text is none of them."""
+        ...
+
+    def unpack(self, content: bytes, request: Mapping[str, Any], cluster: str) -> Any:
+        """The features that `pack` made these bytes of, with the text of the same request.
+
+        Raises ValueError or struct.error where they are of other features.
+        """
+        ...
+
     def load(self, form: Mapping[str, Any]) -> FastForm: ...
 
     def settler(self, features: Any, known: Known) -> Settler:

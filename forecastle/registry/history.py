@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from forecastle.records.outcomes import Known
@@ -28,7 +29,7 @@ class StoredHistory:
         groups = [self._groups(request) for request in requests]
         projects = list({request["project_id"]: None for request in requests})
         asked = list({each: None for request in groups for each in request})
-        of_projects, of_groups = self.database.retrying(
+        of_projects, of_groups = self.database.reading(
             lambda connection: known_outcomes(connection, self._looking, projects, asked, moment)
         )
         answers: list[tuple[str, Known] | None] = []
@@ -45,10 +46,12 @@ class StoredHistory:
         keys = self.model_type.group_keys(request)
         return [Asked(request["project_id"], name, key) for name, key in keys.items()]
 
-    @property
+    @cached_property
     def _looking(self) -> Looking:
-        declared = self.model_type
-        groups = tuple(declared.groups.items())
-        return Looking(
-            declared.target, declared.known_field, groups, declared.has_estimates, declared.looks_at_cases
-        )  # fmt: skip
+        return looking_of(self.model_type)
+
+
+def looking_of(declared: ModelType) -> Looking:
+    """Which outcomes a model type looks at."""
+    groups = tuple(declared.groups.items())
+    return Looking(declared.target, declared.known_field, groups, declared.has_estimates, declared.looks_at_cases)

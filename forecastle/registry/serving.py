@@ -65,6 +65,11 @@ class ServingModels:
         self._newest: dict[str, int] = {}
         self._failed: dict[str, tuple[int, float]] = {}
 
+    @property
+    def objects(self) -> Objects:
+        """Where the files of versions lie."""
+        return self._objects
+
     def start(self) -> None:
         """Load what serves now, then follow promotions until `stop`."""
         try:

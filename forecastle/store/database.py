@@ -71,11 +71,9 @@ class Database:
             with self._pool.connection() as connection:
                 yield connection
         except psycopg.OperationalError as error:
-            if _answered(error):
-                raise
             if isinstance(error, PoolTimeout):
                 self._away_until = time.monotonic() + FAIL_FAST_SECONDS
-            raise ServerError(self._sentence(error)) from error
+            raise self.named(error) from error
 
     def retrying(self, work: Callable[[Connection], Result]) -> Result:
         """Run `work` in a transaction, once more where the connection turned out to be dead.
@@ -93,6 +91,19 @@ class Database:
         with self.transaction() as connection:
             return work(connection)
 
+    def reading(self, work: Callable[[Connection], Result]) -> Result:
+        """Run `work`, a single statement that reads, as `retrying` does; a transaction costs two more round trips."""
+
+        def by_itself(connection: Connection) -> Result:
+            connection.autocommit = True
+            try:
+                return work(connection)
+            finally:
+                if not connection.closed:
+                    connection.autocommit = False
+
+        return self.retrying(by_itself)
+
     @contextmanager
     def listening(self, channel: str) -> Iterator[psycopg.Connection[Any]]:
         """A connection of its own that listens on `channel`."""
@@ -102,6 +113,23 @@ class Database:
                 yield connection
         except psycopg.OperationalError as error:
             raise ServerError(self._sentence(error)) from error
+
+    def connect(self, statement_seconds: float) -> Connection:
+        """A connection beside the pool that commits every statement; the server ends one that takes longer.
+
+        Raises psycopg.OperationalError, for which `named` has a word; whoever asks for the connection closes it.
+        """
+        return psycopg.connect(
+            self._url,
+            autocommit=True,
+            row_factory=dict_row,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            options=f"-c timezone=UTC -c statement_timeout={round(statement_seconds * 1000)}",
+        )
+
+    def named(self, error: psycopg.OperationalError) -> Exception:
+        """The ServerError that it is, or the error itself where the server is there and refused."""
+        return error if _answered(error) else ServerError(self._sentence(error))
 
     def _sentence(self, error: psycopg.OperationalError) -> str:
         if isinstance(error, psycopg.errors.DiskFull):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg.types.json import Jsonb
+from pydantic_core import to_json
 
 from forecastle.errors import NotFoundError
 from forecastle.store.database import Connection, Database
@@ -17,7 +19,12 @@ from forecastle.store.prediction_months import make_months_of
 
 @dataclass(frozen=True)
 class StoredPrediction:
-    """A prediction and everything its passport shows; `latency_ms` is measured until the row is about to be written."""
+    """A prediction and everything its passport shows; `latency_ms` is measured until the row is about to be written.
+
+    The last four are what a replay needs, and None in rows of before they were kept: the view that answered, what its
+    method said in the target's unit (NaN where it had nothing to go by), the features without their text, and what
+    was known.
+    """
 
     id: UUID
     model_type: str
@@ -34,10 +41,13 @@ class StoredPrediction:
     moment: datetime
     input_digest: str
     request: dict[str, Any]
-    history: dict[str, Any]
     answer: dict[str, Any]
     method: str
     latency_ms: float
+    view: str | None = None
+    estimate: float | None = None
+    vector: bytes | None = None
+    known: bytes | None = None
 
     @property
     def family(self) -> str:
@@ -45,8 +55,19 @@ class StoredPrediction:
 
 
 _COLUMNS = tuple(item.name for item in fields(StoredPrediction))
+_TYPES = {
+    **dict.fromkeys(_COLUMNS, "text"),
+    **dict.fromkeys(("id", "project_id"), "uuid"),
+    **dict.fromkeys(("request", "answer"), "jsonb"),
+    **dict.fromkeys(("latency_ms", "estimate"), "float8"),
+    **dict.fromkeys(("vector", "known"), "bytea"),
+    "model_version": "int4",
+    "moment": "timestamptz",
+}
+_NAMES = ", ".join(("family", *_COLUMNS))
+_COPY = f"copy predictions ({_NAMES}) from stdin (format binary)".encode()
 _INSERT = (
-    f"insert into predictions (family, {', '.join(_COLUMNS)}) "  # noqa: S608 - names of our own fields
+    f"insert into predictions ({_NAMES}) "  # noqa: S608 - names of our own fields
     f"values ({', '.join(['%s'] * (len(_COLUMNS) + 1))}) on conflict (family, id) do nothing"
 ).encode()
 
@@ -59,13 +80,31 @@ def write_predictions(database: Database, predictions: list[StoredPrediction]) -
     try:
         database.retrying(lambda connection: insert_predictions(connection, predictions))
     except psycopg.errors.CheckViolation as error:
-        if error.diag.constraint_name is not None:  # a check of the row; a missing partition has no name
+        if not lacks_a_month(error):
             raise
-        database.retrying(lambda connection: make_months_of(connection, [(p.family, p.id) for p in predictions]))
+        database.retrying(lambda connection: make_months(connection, predictions))
         database.retrying(lambda connection: insert_predictions(connection, predictions))
 
 
-def insert_predictions(connection: Connection, predictions: list[StoredPrediction]) -> None:
+def lacks_a_month(error: psycopg.errors.CheckViolation) -> bool:
+    """Whether it is a missing partition, which has no name, and not a check of the row."""
+    return error.diag.constraint_name is None
+
+
+def make_months(connection: Connection, predictions: Sequence[StoredPrediction]) -> None:
+    """Make the months of these predictions where they are missing. Raises ServerError, ConfigurationError."""
+    make_months_of(connection, [(prediction.family, prediction.id) for prediction in predictions])
+
+
+def copy_predictions(connection: Connection, predictions: Sequence[StoredPrediction]) -> None:
+    """Write predictions that were never sent before and whose months are there: three times as fast as one by one."""
+    with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+        copy.set_types(["text", *_TYPES.values()])
+        for prediction in predictions:
+            copy.write_row(_values(prediction))
+
+
+def insert_predictions(connection: Connection, predictions: Sequence[StoredPrediction]) -> None:
     """Write predictions whose months are there; writing one again, under the same id, changes nothing."""
     with connection.cursor() as cursor:
         cursor.executemany(_INSERT, [_values(prediction) for prediction in predictions])
@@ -73,7 +112,7 @@ def insert_predictions(connection: Connection, predictions: list[StoredPredictio
 
 def _values(prediction: StoredPrediction) -> list[Any]:
     values = [prediction.family, *(getattr(prediction, name) for name in _COLUMNS)]
-    return [Jsonb(value) if isinstance(value, dict) else value for value in values]
+    return [Jsonb(value, dumps=to_json) if isinstance(value, dict) else value for value in values]
 
 
 def get_prediction(connection: Connection, prediction_id: UUID) -> StoredPrediction:

@@ -77,6 +77,10 @@ def test_without_a_ladder_the_level_of_everybody_answers() -> None:
     assert LadderForm(ShrinkageForm(5.0, 10.0, ())).deviation(issue(count=0.0)) == 0.0
 
 
+def said_by(tree: Tree, number: float) -> float:
+    return ForestForm(("a",), (tree,), 0.0, single=False).total(("a",), [number])
+
+
 def tree(missing_left: bool = False) -> Tree:
     """Below 2 it is 1, else 10."""
     return Tree((0, -1, -1), (2.0, 0.0, 0.0), (1, -1, -1), (2, -1, -1), (missing_left, False, False), (0.0, 1.0, 10.0))
@@ -84,11 +88,11 @@ def tree(missing_left: bool = False) -> Tree:
 
 @pytest.mark.parametrize("number, expected", [(1.9, 1.0), (2.0, 10.0), (2.1, 10.0)])
 def test_a_number_below_the_threshold_goes_left_and_one_on_it_goes_right(number: float, expected: float) -> None:
-    assert tree().leaf_value([number]) == expected
+    assert said_by(tree(), number) == expected
 
 
 def test_a_number_that_is_not_known_goes_where_the_tree_says() -> None:
-    assert [tree(left).leaf_value([math.nan]) for left in (True, False)] == [1.0, 10.0]
+    assert [said_by(tree(left), math.nan) for left in (True, False)] == [1.0, 10.0]
 
 
 def test_a_forest_finds_numbers_by_name_and_one_that_lacks_is_not_known() -> None:

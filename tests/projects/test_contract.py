@@ -246,6 +246,16 @@ def test_a_scorer_extracts_from_a_request_of_which_nothing_is_known(model_type: 
 
 
 @every_model_type
+def test_a_scorer_packs_features_and_unpacks_the_same(model_type: ModelType) -> None:
+    scorer = resolve(model_type.scorer)
+    for view, examples in extract_all(model_type, rows_for(model_type, projects=2, issues=60)).views.items():
+        for example in examples[::7]:
+            content = scorer.pack(example.features)
+            seen = model_type.masked(view, example.request)
+            assert str(scorer.unpack(content, seen, example.cluster)) == str(example.features)
+
+
+@every_model_type
 def test_the_model_for_people_names_classes_that_exist(model_type: ModelType) -> None:
     for dotted in resolve(model_type.trainer).trusted_types:
         module, _, name = dotted.rpartition(".")

@@ -12,8 +12,10 @@ import pytest
 
 from forecastle.access.principals import Principal, Role
 from forecastle.errors import IntegrityError, ServerError
+from forecastle.features.packing import unpack_known
 from forecastle.registry.bundle import digest_of_files
 from forecastle.registry.promotions import VersionFiles
+from forecastle.store.prediction_log import PredictionLog
 from forecastle.store.prediction_months import drop_month, list_months
 from forecastle.store.tenants import get_project
 from projects.delivery.story_points.answer import StoryPointsAnswer
@@ -126,10 +128,10 @@ def test_an_answer_is_written_although_nobody_made_its_month_ahead(house: Any) -
 
 
 def test_no_answer_leaves_whose_row_was_not_written(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(database: Any, predictions: Any) -> None:
+    def away(log: Any, predictions: Any) -> None:
         raise ServerError("PostgreSQL went away")
 
-    monkeypatch.setattr("serving.answering.write_predictions", away)
+    monkeypatch.setattr(PredictionLog, "write", away)
     response = house.ask()
     assert response.status_code == 503
     assert "recommended_points" not in response.get_json()
@@ -149,7 +151,7 @@ def test_answer_and_row_agree(house: Any) -> None:
     assert row["input_digest"] == hashlib.sha256(json.dumps(row["request"], sort_keys=True).encode()).hexdigest()
     assert str(row["project_id"]) == project_id(house, "DEMO2")
     assert row["principal"] == "a member"
-    assert row["history"]["count"] == 150
+    assert unpack_known(row["known"], ("issue_type",)).project.count == 150
     assert (row["method"] in ("rolling_median", "median", "mean")) == (answer["method"] == "baseline")
     assert row["latency_ms"] > 0
 
@@ -244,5 +246,5 @@ def test_an_answer_where_nothing_is_known_of_a_project_is_by_the_model_and_says_
     assert answer["baseline"]["points"] is None
     assert answer["method"] == "ml_model"
     assert "no known story points" in answer["reasoning"]
-    row = house.row("select history from predictions where id = %s", answer["prediction_id"])
-    assert row["history"] == {"count": 0, "mean": None, "median": None, "recent": []}
+    row = house.row("select known from predictions where id = %s", answer["prediction_id"])
+    assert unpack_known(row["known"], ("issue_type",)).project.count == 0

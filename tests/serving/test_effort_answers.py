@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from versions import EFFORT
 
+from forecastle.features.packing import unpack_known
 from forecastle.records.outcomes import RECENT
 from forecastle.registry.answering import Context
 from forecastle.registry.history import StoredHistory
@@ -41,8 +42,8 @@ def test_an_answer_has_the_documented_fields_and_its_row_the_same(effort_house: 
     assert 0 <= answer["confidence"] <= 1
     row = stored(effort_house, answer)
     assert (row["answer"], row["model_type"]) == (answer, "delivery.effort")
-    assert len(row["history"]["recent"]) == row["history"]["count"] <= RECENT
-    assert row["history"]["count"] > 100
+    known = unpack_known(row["known"], tuple(EFFORT.groups)).project
+    assert 100 < known.count == len(known.recent) == len(known.estimates) <= RECENT
 
 
 def test_with_an_estimate_and_people_it_answers_too(effort_house: Any) -> None:
@@ -141,8 +142,8 @@ def test_a_project_of_which_nothing_is_known_is_answered_without_a_baseline(
     answer = answered(effort_house, "?include=similar", project_id="NEW", **changed)
     assert answer["baseline"]["hours"] is None
     assert answer["similar_issues"] == []
-    history = stored(effort_house, answer)["history"]
-    assert history == {"count": 0, "mean": None, "median": None, "recent": []}
+    known = unpack_known(stored(effort_house, answer)["known"], tuple(EFFORT.groups))
+    assert (known.project.count, known.project.recent, known.groups) == (0, (), {})
 
 
 def test_only_the_model_type_that_can_show_them_has_the_parameter(effort_house: Any) -> None:

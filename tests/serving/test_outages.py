@@ -34,7 +34,7 @@ def assert_away(response: TestResponse) -> None:
 
 
 @pytest.mark.parametrize(
-    "where", ["serving.answering.write_predictions", "projects.delivery.story_points.answer._fields"]
+    "where", ["serving.answering.PredictionLog.write", "projects.delivery.story_points.answer._fields"]
 )
 def test_an_error_that_nobody_foresaw_tells_neither_caller_nor_log_what_was_asked(
     house: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, where: str

@@ -46,10 +46,13 @@ def a_prediction(project_id: UUID, **changed: Any) -> StoredPrediction:
         "moment": datetime(2024, 1, 1, tzinfo=UTC),
         "input_digest": "i",
         "request": {"title": "Größe", "nested": {"a": [1, None]}},
-        "history": {"count": 0, "mean": None},
         "answer": {"recommended_points": 3.0},
         "method": "linear_text",
         "latency_ms": 1.25,
+        "view": "all",
+        "estimate": 3.2,
+        "vector": b"\x00numbers",
+        "known": b"known",
     }
     return StoredPrediction(**fields | changed)
 

@@ -16,10 +16,11 @@ from forecastle.features.issues import (
     ratio_numbers,
 )
 from forecastle.features.levels import LogLevels, log_levels
+from forecastle.features.packing import pack_issue, unpack_issue
 from forecastle.features.similarity import similar_cases, similar_level
 from forecastle.features.text import MOST_CHARACTERS, words_of
 from forecastle.learning.forms import UnitForm, load_form
-from forecastle.records.outcomes import Known
+from forecastle.records.outcomes import NOTHING_KNOWN, Known
 from projects.delivery.effort.rules import HOURS, Hours, customary, settle_hours
 
 GROUPS = ("issue_type", "component", "reporter", "assignee", "assignee_type", "same_estimate")
@@ -83,6 +84,12 @@ class EffortScorer:
 
     def extract(self, request: Mapping[str, Any], cluster: str, known: Known) -> IssueFeatures:
         return extract(request, cluster, known)
+
+    def pack(self, issue: IssueFeatures) -> bytes:
+        return pack_issue(issue)
+
+    def unpack(self, content: bytes, request: Mapping[str, Any], cluster: str) -> IssueFeatures:
+        return unpack_issue(content, extract(request, cluster, NOTHING_KNOWN))
 
     def load(self, form: Mapping[str, Any]) -> UnitForm:
         return load_form(form)

@@ -53,7 +53,9 @@ def settle_hours(estimate: float, amounts: Sequence[float], reach: float) -> Hou
 
 def customary(recent: Sequence[float]) -> list[float]:
     """The amounts that at least CUSTOMARY_SHARE of the recent outcomes have."""
-    counts = Counter(round(value, 2) for value in recent)
+    counts: Counter[float] = Counter()
+    for value, count in Counter(recent).items():  # far fewer than there are outcomes
+        counts[round(value, 2)] += count
     return [
         value for value, count in counts.items() if count >= CUSTOMARY_SHARE * len(recent) and count > 1 and value > 0
     ]

@@ -8,10 +8,11 @@ from typing import Any
 
 from forecastle.features.issues import IssueFeatures, group_numbers, labels_of, packed
 from forecastle.features.levels import log_levels
+from forecastle.features.packing import pack_issue, unpack_issue
 from forecastle.features.similarity import similar_cases, similar_level
 from forecastle.features.text import MOST_CHARACTERS, words_of
 from forecastle.learning.forms import UnitForm, load_form
-from forecastle.records.outcomes import Known
+from forecastle.records.outcomes import NOTHING_KNOWN, Known
 from forecastle.registry.baselines import BASELINES
 from projects.delivery.story_points.rules import POINTS, Recommendation, Scale, recommend_middle, recommend_near
 
@@ -60,6 +61,12 @@ class StoryPointsScorer:
 
     def extract(self, request: Mapping[str, Any], cluster: str, known: Known) -> IssueFeatures:
         return extract(request, cluster, known)
+
+    def pack(self, issue: IssueFeatures) -> bytes:
+        return pack_issue(issue)
+
+    def unpack(self, content: bytes, request: Mapping[str, Any], cluster: str) -> IssueFeatures:
+        return unpack_issue(content, extract(request, cluster, NOTHING_KNOWN))
 
     def load(self, form: Mapping[str, Any]) -> UnitForm:
         return load_form(form)

@@ -1,0 +1,216 @@
+"""The log of predictions: the threads of a process share one writer, which commits what has gathered as one.
+
+While it commits, the next rows gather; nobody waits for a group to fill.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from weakref import WeakSet
+
+import psycopg
+
+from forecastle.errors import InputError, ServerError
+from forecastle.store.database import Connection, Database
+from forecastle.store.predictions import (
+    StoredPrediction,
+    copy_predictions,
+    insert_predictions,
+    lacks_a_month,
+    make_months,
+)
+
+MOST_WAITING = 10_000
+"""Rows that may wait for the writer."""
+PATIENCE_SECONDS = 5.0
+"""How long a row is waited for, and how long PostgreSQL may take for a group."""
+IDLE_SECONDS = 60.0
+"""After so long without a row the writer and its connection go, until the next one comes."""
+
+
+@dataclass(eq=False)
+class _Entry:
+    """The predictions of one caller, and for each what refused it, once that is known."""
+
+    predictions: Sequence[StoredPrediction]
+    failures: Sequence[Exception | None] = ()
+    is_settled: threading.Event = field(default_factory=threading.Event)
+
+
+class PredictionLog:
+    """Writes predictions of any number of threads; what `write` did not refuse is durable when it returns."""
+
+    def __init__(
+        self, database: Database, most_waiting: int = MOST_WAITING, patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
+        self._database = database
+        self._most_waiting = most_waiting
+        self._patience = patience_seconds
+        self._start_over()
+        _LOGS.add(self)
+
+    def _start_over(self) -> None:
+        """With no writer yet; after a fork, what was there is the parent's."""
+        self._gathered = threading.Condition()
+        self._waiting: list[_Entry] = []
+        self._rows_waiting = 0
+        self._writing_since: float | None = None
+        self._writer: threading.Thread | None = None
+        self._is_closing = False
+        self._connection: Connection | None = None
+
+    def write(self, predictions: Sequence[StoredPrediction]) -> Sequence[Exception | None]:
+        """Return when the predictions are durable, with what refused each that is not.
+
+        Raises ServerError where PostgreSQL is away or slow, or too many wait; they may be durable all the same.
+        """
+        entry = _Entry(predictions)
+        self._add(entry)
+        if not entry.is_settled.wait(self._patience):
+            self._give_up(entry)
+        for failure in entry.failures:
+            if isinstance(failure, ServerError):  # anew in every thread: raising changes an exception
+                raise ServerError(str(failure)) from failure
+        return entry.failures
+
+    def close(self) -> None:
+        """Write what waits, and take nothing more."""
+        with self._gathered:
+            self._is_closing = True
+            writer = self._writer
+            self._gathered.notify()
+        if writer is not None:
+            writer.join(2 * self._patience)
+
+    def _add(self, entry: _Entry) -> None:
+        with self._gathered:
+            rows = self._rows_waiting + len(entry.predictions)
+            is_stuck = self._writing_since is not None and time.monotonic() - self._writing_since > self._patience
+            if self._is_closing or is_stuck or (self._waiting and rows > self._most_waiting):
+                raise ServerError(f"{self._rows_waiting} predictions wait to be written at {self._database.where}")
+            self._waiting.append(entry)
+            self._rows_waiting = rows
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._run, name="prediction log", daemon=True)
+                self._writer.start()
+            self._gathered.notify()
+
+    def _give_up(self, entry: _Entry) -> None:
+        """Take back what nobody has begun to write. Raises ServerError, unless it was settled meanwhile."""
+        with self._gathered:
+            if entry.is_settled.is_set():
+                return
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+                self._rows_waiting -= len(entry.predictions)
+        raise ServerError(f"a prediction was not written within {self._patience:g} s at {self._database.where}")
+
+    def _run(self) -> None:
+        while group := self._take():
+            self._settle(group)
+
+    def _take(self) -> list[_Entry]:
+        """What has gathered; nothing where the writer is to end."""
+        with self._gathered:
+            self._writing_since = None
+            self._gathered.wait_for(lambda: self._waiting or self._is_closing, IDLE_SECONDS)
+            group, self._waiting, self._rows_waiting = self._waiting, [], 0
+            if group:
+                self._writing_since = time.monotonic()
+            else:
+                self._writer = None
+                self._disconnect()
+            return group
+
+    def _settle(self, group: Sequence[_Entry]) -> None:
+        predictions = list(chain.from_iterable(entry.predictions for entry in group))
+        try:
+            failures = self._keep(predictions)
+        except Exception as error:  # noqa: BLE001 - whatever it was, those who wait are told
+            failures = [error] * len(predictions)
+        for entry in group:
+            own, failures = failures[: len(entry.predictions)], failures[len(entry.predictions) :]
+            entry.failures = own
+            entry.is_settled.set()
+
+    def _keep(self, predictions: Sequence[StoredPrediction]) -> list[Exception | None]:
+        """Write all of them; where one cannot be kept, the others are, and halving finds it."""
+        try:
+            self._commit(predictions)
+        except (psycopg.DataError, psycopg.IntegrityError, ValueError, TypeError) as error:
+            if len(predictions) == 1:
+                return [_refusal(error)]
+            middle = len(predictions) // 2
+            return self._keep(predictions[:middle]) + self._keep(predictions[middle:])
+        return [None] * len(predictions)
+
+    def _commit(self, predictions: Sequence[StoredPrediction]) -> None:
+        was_connected = self._connection is not None
+        try:
+            with self._connected() as connection:
+                _copy(connection, predictions)
+        except ServerError:
+            if not was_connected or self._connection is not None:
+                raise
+            # It had died, perhaps with the commit's answer on the way: again, so that what is there stays as it is.
+            with self._connected() as connection, connection.transaction():
+                insert_predictions(connection, predictions)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """The writer's connection, given up after an error of the server. Raises ServerError."""
+        try:
+            if self._connection is None:
+                self._connection = self._database.connect(self._patience)
+            yield self._connection
+        except psycopg.errors.QueryCanceled as error:
+            raise ServerError(f"PostgreSQL took longer than {self._patience:g} s at {self._database.where}") from error
+        except psycopg.OperationalError as error:
+            self._disconnect()
+            raise self._database.named(error) from error
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _copy(connection: Connection, predictions: Sequence[StoredPrediction]) -> None:
+    try:
+        copy_predictions(connection, predictions)
+    except psycopg.errors.CheckViolation as error:
+        if not lacks_a_month(error):
+            raise
+        with connection.transaction():
+            make_months(connection, predictions)
+        copy_predictions(connection, predictions)
+
+
+def _refusal(error: Exception) -> Exception:
+    if isinstance(error, psycopg.DataError | ValueError):
+        return InputError("the request holds text or a number that PostgreSQL cannot keep")
+    return error
+
+
+_LOGS: WeakSet[PredictionLog] = WeakSet()
+
+
+def _start_all_over() -> None:
+    for log in _LOGS:
+        log._start_over()
+
+
+def _close_all() -> None:
+    for log in list(_LOGS):
+        log.close()
+
+
+os.register_at_fork(after_in_child=_start_all_over)
+atexit.register(_close_all)
