@@ -97,6 +97,7 @@ def _stored(
 ) -> StoredPrediction:
     promotion = version.step.promotion
     asked = request.model_dump(mode="json")
+    prediction = answered.prediction
     return StoredPrediction(
         id=prediction_id,
         model_type=model_type.name,
@@ -115,7 +116,13 @@ def _stored(
         request=asked,
         history=_without_nan(answered.known.project.as_json()),
         answer=fields,
-        method=answered.prediction.rule,
+        issue_key=asked.get("issue_key"),
+        target=model_type.target,
+        value=prediction.settled.value,
+        low=prediction.low,
+        high=prediction.high,
+        baseline=None if prediction.baseline != prediction.baseline else prediction.baseline,  # NaN: nothing is known
+        method=prediction.rule,
         latency_ms=(time.perf_counter() - started) * 1000,
     )
 

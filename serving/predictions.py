@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -12,8 +13,9 @@ from pydantic import BaseModel, Field
 
 from forecastle.access.principals import Permission, Principal
 from forecastle.registry.declaration import ModelType
-from forecastle.store.database import Database
-from forecastle.store.predictions import get_prediction
+from forecastle.store.database import Connection, Database
+from forecastle.store.ground_truth import Truth, truths_of
+from forecastle.store.predictions import StoredPrediction, get_prediction
 from serving.answering import Answerer
 from serving.authentication import current_principal
 
@@ -22,6 +24,14 @@ SECURITY = [{"api_key": []}]
 
 class PredictionPath(BaseModel):
     prediction_id: UUID = Field(description="Id of a prediction, as its answer gave it")
+
+
+class GroundTruth(BaseModel):
+    value: float = Field(description="In the unit of the model type's target")
+    source: str
+    known_at: datetime = Field(description="Since when it is known, UTC")
+    recorded_by: str
+    recorded_at: datetime = Field(description="When it was written down, UTC")
 
 
 class Passport(BaseModel):
@@ -44,6 +54,8 @@ class Passport(BaseModel):
     method: str
     latency_ms: float
     answer: dict[str, Any]
+    ground_truth: GroundTruth | None = Field(description="What came out, once it is known")
+    superseded_ground_truth: list[GroundTruth] = Field(description="What was said of it before, in the order it came")
 
 
 def predictions_blueprint(
@@ -61,20 +73,30 @@ def predictions_blueprint(
     )
     def passport(path: PredictionPath) -> Any:
         current_principal().require(Permission.READ)
-        stored = database.retrying(lambda connection: get_prediction(connection, path.prediction_id))
-        return jsonify(
-            Passport(
-                prediction_id=str(stored.id),
-                registered_model=stored.model_name,
-                version=stored.model_version,
-                project_id=str(stored.project_id),
-                asked_by=stored.principal,
-                moment=stored.moment.isoformat(),
-                **{name: getattr(stored, name) for name in _SAME_NAME},
-            ).model_dump()
-        )
+        stored, truths = database.retrying(lambda connection: _with_truths(connection, path.prediction_id))
+        return jsonify(_passport(stored, truths).model_dump(mode="json"))
 
     return blueprint
+
+
+def _with_truths(connection: Connection, prediction_id: UUID) -> tuple[StoredPrediction, list[Truth]]:
+    stored = get_prediction(connection, prediction_id)
+    return stored, truths_of(connection, stored.family, stored.id)
+
+
+def _passport(stored: StoredPrediction, truths: Sequence[Truth]) -> Passport:
+    counting, *superseded = [GroundTruth(**vars(truth)) for truth in truths] or [None]
+    return Passport(
+        prediction_id=str(stored.id),
+        registered_model=stored.model_name,
+        version=stored.model_version,
+        project_id=str(stored.project_id),
+        asked_by=stored.principal,
+        moment=stored.moment.isoformat(),
+        ground_truth=counting,
+        superseded_ground_truth=superseded,
+        **{name: getattr(stored, name) for name in _SAME_NAME},
+    )
 
 
 _SAME_NAME = (

@@ -48,6 +48,11 @@ def a_prediction(project_id: UUID, **changed: Any) -> StoredPrediction:
         "request": {"title": "Größe", "nested": {"a": [1, None]}},
         "history": {"count": 0, "mean": None},
         "answer": {"recommended_points": 3.0},
+        "target": "story_points",
+        "value": 3.0,
+        "low": 1.0,
+        "high": 5.0,
+        "baseline": 2.0,
         "method": "linear_text",
         "latency_ms": 1.25,
     }
