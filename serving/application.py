@@ -22,6 +22,7 @@ from forecastle.store.objects import Objects
 from serving import authentication, problems
 from serving.answering import Answerer
 from serving.ground_truth import ground_truth_blueprint
+from serving.performance import performance_blueprint
 from serving.predictions import predictions_blueprint
 
 MOST_BODY_BYTES = 4 * 1024 * 1024
@@ -72,6 +73,7 @@ def build(database: Database, models: ServingModels) -> Flask:
         predictions_blueprint(projects.discover(), Answerer(database, models), database, _PROBLEM_RESPONSES)
     )
     app.register_api(ground_truth_blueprint(database, _PROBLEM_RESPONSES))
+    app.register_api(performance_blueprint(projects.discover(), database, _PROBLEM_RESPONSES))
 
     @app.get("/health/live", summary="Whether the process answers", responses={200: None, 400: _PROBLEM_RESPONSES[400]})
     def live() -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -17,11 +16,10 @@ from forecastle.registry.answering import Text
 from forecastle.registry.ground_truth import Recorded, Said, record_truths
 from forecastle.store.database import Database
 from serving.authentication import current_principal
-from serving.predictions import SECURITY, GroundTruth, PredictionPath
+from serving.predictions import EPOCH, SECURITY, GroundTruth, PredictionPath
 from serving.problems import Problem, problem_of, problem_of_fields
 
 MOST_ITEMS = 1_000
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Outcome(BaseModel):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -13,13 +13,17 @@ from pydantic import BaseModel, Field
 
 from forecastle.access.principals import Permission, Principal
 from forecastle.registry.declaration import ModelType
+from forecastle.registry.performance import realised_of
 from forecastle.store.database import Connection, Database
-from forecastle.store.ground_truth import Truth, truths_of
+from forecastle.store.ground_truth import truths_of
 from forecastle.store.predictions import StoredPrediction, get_prediction
 from serving.answering import Answerer
 from serving.authentication import current_principal
+from serving.figures import RealisedFigures
 
 SECURITY = [{"api_key": []}]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""No moment that is asked with lies before it: PostgreSQL and identifiers know later ones."""
 
 
 class PredictionPath(BaseModel):
@@ -56,6 +60,7 @@ class Passport(BaseModel):
     answer: dict[str, Any]
     ground_truth: GroundTruth | None = Field(description="What came out, once it is known")
     superseded_ground_truth: list[GroundTruth] = Field(description="What was said of it before, in the order it came")
+    realised: RealisedFigures | None = Field(description="How this version did in this project, as it is known now")
 
 
 def predictions_blueprint(
@@ -73,18 +78,15 @@ def predictions_blueprint(
     )
     def passport(path: PredictionPath) -> Any:
         current_principal().require(Permission.READ)
-        stored, truths = database.retrying(lambda connection: _with_truths(connection, path.prediction_id))
-        return jsonify(_passport(stored, truths).model_dump(mode="json"))
+        found = database.retrying(lambda connection: _passport(connection, model_types, path.prediction_id))
+        return jsonify(found.model_dump(mode="json"))
 
     return blueprint
 
 
-def _with_truths(connection: Connection, prediction_id: UUID) -> tuple[StoredPrediction, list[Truth]]:
+def _passport(connection: Connection, model_types: Mapping[str, ModelType], prediction_id: UUID) -> Passport:
     stored = get_prediction(connection, prediction_id)
-    return stored, truths_of(connection, stored.family, stored.id)
-
-
-def _passport(stored: StoredPrediction, truths: Sequence[Truth]) -> Passport:
+    truths = truths_of(connection, stored.family, stored.id)
     counting, *superseded = [GroundTruth(**vars(truth)) for truth in truths] or [None]
     return Passport(
         prediction_id=str(stored.id),
@@ -95,8 +97,19 @@ def _passport(stored: StoredPrediction, truths: Sequence[Truth]) -> Passport:
         moment=stored.moment.isoformat(),
         ground_truth=counting,
         superseded_ground_truth=superseded,
+        realised=_realised(connection, model_types, stored),
         **{name: getattr(stored, name) for name in _SAME_NAME},
     )
+
+
+def _realised(
+    connection: Connection, model_types: Mapping[str, ModelType], stored: StoredPrediction
+) -> RealisedFigures | None:
+    model_type = model_types.get(stored.model_type)
+    if model_type is None:  # one that this version of Forecastle has no longer
+        return None
+    found = realised_of(connection, model_type, stored.model_name, stored.model_version, stored.project_id)
+    return None if found is None else RealisedFigures.model_validate(found)
 
 
 _SAME_NAME = (
