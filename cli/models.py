@@ -19,6 +19,7 @@ from forecastle.registry.performance import Performance, performance_of
 from forecastle.registry.promotions import Promoter
 from forecastle.registry.serving import loadable
 from forecastle.store import promotions as ledger
+from forecastle.store.datasets import find_redaction
 from forecastle.store.promotions import LedgerStep
 from projects import discover
 
@@ -78,15 +79,21 @@ def show_model(name: str, version: int | None, as_json: bool) -> None:
         if not version and not moves:
             raise NotFoundError(f"nothing of {name} was ever in production; name a version: `forecastle models list`")
         found = tracking.get_version(name, version or moves[-1].promotion.to_version)
+        with room.database.transaction() as connection:
+            redacted_at = find_redaction(connection, found.tags.get("dataset.digest", ""))
     if as_json:
-        history = [_move(step) for step in moves]
-        click.echo(json.dumps({**found.__dict__, "tags": dict(found.tags), "moves": history}, default=str))
+        more = {"dataset_redacted_at": redacted_at, "moves": [_move(step) for step in moves]}
+        click.echo(json.dumps({**found.__dict__, "tags": dict(found.tags), **more}, default=str))
         return
     click.echo(
         f"{found.name} version {found.version}, aliases: {', '.join(found.aliases) or 'none'}, run {found.run_id}"
     )
     for tag, value in sorted(found.tags.items()):
         click.echo(f"  {tag:<24} {value}")
+    if redacted_at:
+        click.echo(
+            f"  text was erased from its dataset at {redacted_at:%Y-%m-%d %H:%M:%S}Z; the digest is that of before"
+        )
     for step in moves:
         click.echo(_sentence(step))
 

@@ -15,6 +15,8 @@ from forecastle.access.principals import Permission, Principal
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.performance import realised_of
 from forecastle.store.database import Connection, Database
+from forecastle.store.datasets import find_redaction
+from forecastle.store.forgetting import redacted_at
 from forecastle.store.ground_truth import truths_of
 from forecastle.store.predictions import StoredPrediction, get_prediction
 from serving.answering import Answerer
@@ -58,6 +60,10 @@ class Passport(BaseModel):
     method: str
     latency_ms: float
     answer: dict[str, Any]
+    redacted_at: datetime | None = Field(description="When text was erased from the request or the answer, if it was")
+    dataset_redacted_at: datetime | None = Field(
+        description="When text was erased from the file of the dataset, if it was: its digest is that of before"
+    )
     ground_truth: GroundTruth | None = Field(description="What came out, once it is known")
     superseded_ground_truth: list[GroundTruth] = Field(description="What was said of it before, in the order it came")
     realised: RealisedFigures | None = Field(description="How this version did in this project, as it is known now")
@@ -95,6 +101,8 @@ def _passport(connection: Connection, model_types: Mapping[str, ModelType], pred
         project_id=str(stored.project_id),
         asked_by=stored.principal,
         moment=stored.moment.isoformat(),
+        redacted_at=redacted_at(connection, stored.family, stored.id),
+        dataset_redacted_at=find_redaction(connection, stored.dataset_digest),
         ground_truth=counting,
         superseded_ground_truth=superseded,
         realised=_realised(connection, model_types, stored),
