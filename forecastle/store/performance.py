@@ -54,7 +54,9 @@ def read_served(connection: Connection, scope: Scope) -> dict[ServedBy, Served]:
     every night would count a hundred times.
     """
     parameters = {**vars(scope), "family": scope.model_type.partition(".")[0], "blocks": BLOCKS}
-    return _gathered(connection.execute(_SERVED, parameters))
+    # Of one project the truths are looked up one by one; of all projects, all truths are read.
+    truths = _TRUTHS if scope.project is None else _TRUTH_OF_EACH
+    return _gathered(connection.execute(f"{_ASKED}{truths}{_SERVED}".encode(), parameters))
 
 
 def _gathered(rows: Iterable[Mapping[str, Any]]) -> dict[ServedBy, Served]:
@@ -69,12 +71,22 @@ def _gathered(rows: Iterable[Mapping[str, Any]]) -> dict[ServedBy, Served]:
     return found
 
 
-_SERVED = """
+_TRUTHS = """
+    left join counting_truth as truth on truth.family = served.family and truth.prediction_id = served.id
+"""
+_TRUTH_OF_EACH = """
+    left join lateral (
+        select value, known_at from counting_truth
+        where family = served.family and prediction_id = served.id limit 1
+    ) as truth on true
+"""
+_ASKED = """
 with asked as materialized (
     select served.model_name, served.model_version, served.project_id, served.id, served.moment, served.issue_key,
         served.value, served.low, served.high, served.baseline, truth.value as truth, truth.known_at
     from predictions as served
-    left join counting_truth as truth on truth.family = served.family and truth.prediction_id = served.id
+"""
+_SERVED = """
     where served.family = %(family)s and served.model_type = %(model_type)s and served.value is not null
         and (%(model_name)s::text is null or served.model_name = %(model_name)s)
         and (%(version)s::integer is null or served.model_version = %(version)s)
