@@ -21,14 +21,12 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from forecastle.embedded.servers import running
-from forecastle.records.issues import IssueRecord
 from forecastle.settings import Settings
 from forecastle.store.database import Connection, Database, temporary_database, with_database
 from forecastle.store.identifiers import new_id
-from forecastle.store.issues import import_issues
 from forecastle.store.migrate import migrate, migrations
 from forecastle.store.predictions import StoredPrediction, get_prediction, insert_predictions, write_predictions
-from forecastle.store.tenants import get_project
+from forecastle.store.tenants import default_workspace, ensure_projects
 from jobs.maintenance import BATCH_ROWS, remove_expired
 
 FAMILIES, MONTHS, BEFORE_PARTITIONS = ("delivery", "reliability"), 24, 2
@@ -46,6 +44,7 @@ select (lpad(to_hex((extract(epoch from made_at) * 1000)::bigint), 12, '0')
     jsonb_build_object('title', repeat('word ', 30)), '{}', '{}', 'median', 1, made_at
 from projects, generate_series(0, %(rows)s - 1) as number, lateral (
     select timestamptz '2024-01-01' + number * interval '730 days' / %(rows)s as made_at) as moments"""
+FORMER_COLUMNS = {name.strip() for name in FILL[FILL.index("(") + 1 : FILL.index(")")].split(",")}
 FORMER_DELETE = """
 with old as (select id from predictions where created_at < %s and starts_with(model_type, %s)
     order by created_at limit %s for update skip locked),
@@ -99,11 +98,9 @@ def _fill_former(database: Database, rows: int) -> StoredPrediction:
             connection.execute(migration.text.encode())
         connection.execute("create table schema_migrations (number integer primary key, name text, applied_at text)")
         connection.execute("insert into schema_migrations select number, '' from generate_series(1, 2) as number")
-        issue = IssueRecord(project_key="A", key="A-1", ordinal=0, time_basis="ordinal", title="An issue")
-        import_issues(connection, [issue])
+        project = ensure_projects(connection, default_workspace(connection), ["A"])["A"]
         for family in FAMILIES:
             connection.execute(FILL, {"family": family, "rows": rows // len(FAMILIES)})
-        project = get_project(connection, "A").id
     text = {"title": "Migrate the cluster in admin", "description": "again " * 30}
     texts = dict.fromkeys(("model_name", "alias", "run_id", "dataset_digest", "git_commit", "feature_digest"), "x" * 40)
     return StoredPrediction(
@@ -114,13 +111,13 @@ def _fill_former(database: Database, rows: int) -> StoredPrediction:
 
 
 def _writes(old: Database, new: Database, sample: StoredPrediction) -> tuple[Callable[[], None], Callable[[], None]]:
-    names = [name for name, value in vars(sample).items() if value is not None]
+    names = [name for name in vars(sample) if name in FORMER_COLUMNS]
     # The columns are names of our own fields.
     insert = f"insert into predictions ({', '.join(names)}, history) values ({', '.join(['%s'] * len(names))}, '{{}}') "  # noqa: S608
 
     def former(connection: Connection) -> None:
-        values = (getattr(replace(sample, id=new_id()), name) for name in names)
-        row = [Jsonb(value) if isinstance(value, dict) else value for value in values]
+        values = vars(replace(sample, id=new_id()))
+        row = [Jsonb(values[name]) if isinstance(values[name], dict) else values[name] for name in names]
         connection.cursor().executemany(f"{insert} on conflict (id) do nothing".encode(), [row])
 
     return lambda: old.retrying(former), lambda: write_predictions(new, [replace(sample, id=new_id())])

@@ -35,6 +35,7 @@ from forecastle.errors import ForecastleError
         "restore": ("cli.backup:restore", "Bring a backup back into a new home."),
         "jobs": ("cli.jobs:jobs", "List, run, follow, retry and cancel jobs."),
         "models": ("cli.models:models", "List versions, show one, and move production."),
+        "forget": ("cli.forgetting:forget", "Erase the text of a person or an issue."),
         "evaluate": ("cli.training:evaluate_model_type", "Walk a model type through files in order of time."),
     },
 )

@@ -107,6 +107,7 @@ def _stored(
 ) -> StoredPrediction:
     promotion = version.step.promotion
     asked = request.model_dump(mode="json")
+    prediction = answered.prediction
     return StoredPrediction(
         id=prediction_id,
         model_type=model_type.name,
@@ -124,7 +125,13 @@ def _stored(
         input_digest=input_digest(asked),
         request=asked,
         answer=fields,
-        method=answered.prediction.rule,
+        issue_key=asked.get("issue_key"),
+        target=model_type.target,
+        value=prediction.settled.value,
+        low=prediction.low,
+        high=prediction.high,
+        baseline=None if prediction.baseline != prediction.baseline else prediction.baseline,  # NaN: nothing is known
+        method=prediction.rule,
         latency_ms=(time.perf_counter() - started) * 1000,
         view=answered.prediction.view,
         estimate=answered.prediction.estimate,

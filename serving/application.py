@@ -23,7 +23,9 @@ from forecastle.store.objects import Objects
 from forecastle.store.prediction_log import PredictionLog
 from serving import authentication, problems
 from serving.answering import Answerer
+from serving.ground_truth import ground_truth_blueprint
 from serving.models import models_blueprint
+from serving.performance import performance_blueprint
 from serving.predictions import predictions_blueprint
 from serving.replay import replay_blueprint
 
@@ -76,6 +78,8 @@ def build(database: Database, models: ServingModels) -> Flask:
     app.register_api(predictions_blueprint(projects.discover(), answerer, database, _PROBLEM_RESPONSES))
     app.register_api(models_blueprint(models, _PROBLEM_RESPONSES))
     app.register_api(replay_blueprint(projects.discover(), models, database, _PROBLEM_RESPONSES))
+    app.register_api(ground_truth_blueprint(database, _PROBLEM_RESPONSES))
+    app.register_api(performance_blueprint(projects.discover(), database, _PROBLEM_RESPONSES))
 
     @app.get("/health/live", summary="Whether the process answers", responses={200: None, 400: _PROBLEM_RESPONSES[400]})
     def live() -> Any:

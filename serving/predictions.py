@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
@@ -14,19 +15,34 @@ from pydantic_core import to_json
 
 from forecastle.access.principals import Permission, Principal
 from forecastle.registry.declaration import ModelType
-from forecastle.store.database import Database
-from forecastle.store.predictions import get_prediction
+from forecastle.registry.performance import realised_of
+from forecastle.store.database import Connection, Database
+from forecastle.store.datasets import find_redaction
+from forecastle.store.forgetting import redacted_at
+from forecastle.store.ground_truth import truths_of
+from forecastle.store.predictions import StoredPrediction, get_prediction
 from serving.answering import Answerer
 from serving.authentication import current_principal
+from serving.figures import RealisedFigures
 from serving.problems import validation_problem
 
 Model = TypeVar("Model", bound=BaseModel)
 
 SECURITY = [{"api_key": []}]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""No moment that is asked with lies before it: PostgreSQL and identifiers know later ones."""
 
 
 class PredictionPath(BaseModel):
     prediction_id: UUID = Field(description="Id of a prediction, as its answer gave it")
+
+
+class GroundTruth(BaseModel):
+    value: float = Field(description="In the unit of the model type's target")
+    source: str
+    known_at: datetime = Field(description="Since when it is known, UTC")
+    recorded_by: str
+    recorded_at: datetime = Field(description="When it was written down, UTC")
 
 
 class Passport(BaseModel):
@@ -49,6 +65,13 @@ class Passport(BaseModel):
     method: str
     latency_ms: float
     answer: dict[str, Any]
+    redacted_at: datetime | None = Field(description="When text was erased from the request or the answer, if it was")
+    dataset_redacted_at: datetime | None = Field(
+        description="When text was erased from the file of the dataset, if it was: its digest is that of before"
+    )
+    ground_truth: GroundTruth | None = Field(description="What came out, once it is known")
+    superseded_ground_truth: list[GroundTruth] = Field(description="What was said of it before, in the order it came")
+    realised: RealisedFigures | None = Field(description="How this version did in this project, as it is known now")
 
 
 def predictions_blueprint(
@@ -66,20 +89,40 @@ def predictions_blueprint(
     )
     def passport(path: PredictionPath) -> Any:
         current_principal().require(Permission.READ)
-        stored = database.retrying(lambda connection: get_prediction(connection, path.prediction_id))
-        return jsonify(
-            Passport(
-                prediction_id=str(stored.id),
-                registered_model=stored.model_name,
-                version=stored.model_version,
-                project_id=str(stored.project_id),
-                asked_by=stored.principal,
-                moment=stored.moment.isoformat(),
-                **{name: getattr(stored, name) for name in _SAME_NAME},
-            ).model_dump()
-        )
+        found = database.retrying(lambda connection: _passport(connection, model_types, path.prediction_id))
+        return jsonify(found.model_dump(mode="json"))
 
     return blueprint
+
+
+def _passport(connection: Connection, model_types: Mapping[str, ModelType], prediction_id: UUID) -> Passport:
+    stored = get_prediction(connection, prediction_id)
+    truths = truths_of(connection, stored.family, stored.id)
+    counting, *superseded = [GroundTruth(**vars(truth)) for truth in truths] or [None]
+    return Passport(
+        prediction_id=str(stored.id),
+        registered_model=stored.model_name,
+        version=stored.model_version,
+        project_id=str(stored.project_id),
+        asked_by=stored.principal,
+        moment=stored.moment.isoformat(),
+        redacted_at=redacted_at(connection, stored.family, stored.id),
+        dataset_redacted_at=find_redaction(connection, stored.dataset_digest),
+        ground_truth=counting,
+        superseded_ground_truth=superseded,
+        realised=_realised(connection, model_types, stored),
+        **{name: getattr(stored, name) for name in _SAME_NAME},
+    )
+
+
+def _realised(
+    connection: Connection, model_types: Mapping[str, ModelType], stored: StoredPrediction
+) -> RealisedFigures | None:
+    model_type = model_types.get(stored.model_type)
+    if model_type is None:  # one that this version of Forecastle has no longer
+        return None
+    found = realised_of(connection, model_type, stored.model_name, stored.model_version, stored.project_id)
+    return None if found is None else RealisedFigures.model_validate(found)
 
 
 _SAME_NAME = (

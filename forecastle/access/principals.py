@@ -30,18 +30,20 @@ class Permission(StrEnum):
     READ = "read"
     PREDICT = "predict"
     IMPORT = "import"
+    RECORD_OUTCOMES = "record outcomes"
     TRAIN = "train"
     PROMOTE = "promote"
     ADMINISTER = "administer"
 
 
-_READ, _PREDICT, _IMPORT = Permission.READ, Permission.PREDICT, Permission.IMPORT
+_READ, _PREDICT, _IMPORT, _RECORD = Permission.READ, Permission.PREDICT, Permission.IMPORT, Permission.RECORD_OUTCOMES
+# Who promotes goes by outcomes, and does not record them.
 PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.VIEWER: frozenset({_READ}),
-    Role.MEMBER: frozenset({_READ, _PREDICT}),
-    Role.DATA_SCIENTIST: frozenset({_READ, _PREDICT, _IMPORT, Permission.TRAIN}),
+    Role.MEMBER: frozenset({_READ, _PREDICT, _RECORD}),
+    Role.DATA_SCIENTIST: frozenset({_READ, _PREDICT, _RECORD, _IMPORT, Permission.TRAIN}),
     Role.REVIEWER: frozenset({_READ, _PREDICT, Permission.PROMOTE}),
-    Role.OPERATOR: frozenset({_READ, _PREDICT, _IMPORT, Permission.TRAIN}),
+    Role.OPERATOR: frozenset({_READ, _PREDICT, _RECORD, _IMPORT, Permission.TRAIN}),
     Role.ADMIN: frozenset(Permission),
 }
 

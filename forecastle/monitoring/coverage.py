@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 Floats = NDArray[np.float64]
 
@@ -37,6 +37,6 @@ def share_bounds(hits: int, rows: int) -> tuple[float, float]:
 
     Clopper and Pearson (1934): the bounds are quantiles of beta distributions.
     """
-    low = 0.0 if hits == 0 else float(beta.ppf(0.025, hits, rows - hits + 1))
-    high = 1.0 if hits == rows else float(beta.ppf(0.975, hits + 1, rows - hits))
+    low = 0.0 if hits == 0 else float(betaincinv(hits, rows - hits + 1, 0.025))
+    high = 1.0 if hits == rows else float(betaincinv(hits + 1, rows - hits, 0.975))
     return low, high

@@ -45,7 +45,7 @@ def measure(evidence: Evidence, policy: GatePolicy) -> Measured:
     """All figures of a decision, which depend on no declared reason."""
     found, codes = np.unique(evidence.clusters, return_inverse=True)
     reference = evidence.production or evidence.baseline
-    over_clusters = _carry_an_interval(sum_by(codes, reference.losses))
+    over_clusters = carry_an_interval(sum_by(codes, reference.losses))
     candidate = evidence.candidate.losses
 
     def against(other: Contender) -> tuple[Against, int]:
@@ -74,7 +74,7 @@ def measure(evidence: Evidence, policy: GatePolicy) -> Measured:
     )
 
 
-def _carry_an_interval(losses: Floats) -> bool:
+def carry_an_interval(losses: Floats) -> bool:
     """Are clusters with these losses enough to take variance over?"""
     if len(losses) < LEAST_CLUSTERS or not losses.any():
         return False

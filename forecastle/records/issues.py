@@ -202,6 +202,8 @@ def _number(text: str | None) -> float | None:
 
 
 OUTCOME_FIELDS = ("story_points", "effort_hours")
+LARGEST_OUTCOMES = {"story_points": 1_000.0, "effort_hours": 100_000.0}
+"""What is larger is no outcome but another unit or a slip; imports are held to the same by their suite."""
 MOMENT_FIELDS = ("completed_at", "story_points_known_at")
 """Fields that say since when an outcome is known."""
 

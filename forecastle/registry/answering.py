@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
 from forecastle.errors import ForecastleError, NotFoundError
@@ -23,6 +23,17 @@ def _without_nul(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_without_nul)]
 """Text of a request: whatever can be written down, and PostgreSQL takes no NUL."""
+
+IssueKey = Annotated[
+    Text | None,
+    Field(
+        default=None,
+        min_length=1,
+        max_length=255,
+        description="Key of the issue in the tracker, if there is one: its outcome becomes ground truth when imported",
+    ),
+]
+"""The issue that a request asks about; no model looks at it."""
 
 
 @dataclass(frozen=True)

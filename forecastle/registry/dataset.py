@@ -22,7 +22,7 @@ from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import Edit, Row
 from forecastle.store import issues as issue_store
 from forecastle.store.database import Database
-from forecastle.store.datasets import DatasetVersion, add_version
+from forecastle.store.datasets import DatasetVersion, add_version, begin_redaction, end_redaction
 from forecastle.store.issues import Latest
 from forecastle.store.objects import Objects
 
@@ -174,15 +174,40 @@ def save_version(database: Database, objects: Objects, name: str, found: Trainin
 
 
 def load_version(objects: Objects, version: DatasetVersion) -> TrainingRows:
-    """The rows of a version, exactly as they were saved. Raises IntegrityError where the file holds others."""
+    """The rows of a version, exactly as they were saved, or as they are since text was erased from them.
+
+    Raises IntegrityError where the file holds others, NotFoundError where there is none.
+    """
     table = pq.read_table(io.BytesIO(objects.get(version.object_name)))
     rows = [_from_parquet(item) for item in table.to_pylist()]
     found = TrainingRows(version.time_basis, tuple(rows))
-    if digest_of_rows(found) != version.digest:
+    if digest_of_rows(found) not in version.digests:
         raise IntegrityError(
             f"{version.object_name} does not hold the rows of its digest; train anew to save them again"
         )
     return found
+
+
+def redact_version(
+    database: Database, objects: Objects, version: DatasetVersion, redact: Callable[[Row], Row], dry_run: bool
+) -> bool:
+    """Erase text from the file of a version, in its place; returns whether it held any. The digest of before stays.
+
+    The new digest stands beside it before the file is replaced, so that a process that is killed leaves a version that
+    loads. Raises as `load_version` does.
+    """
+    found = load_version(objects, version)
+    redacted = replace(found, rows=tuple(redact(row) for row in found.rows))
+    changed = redacted.rows != found.rows
+    if dry_run or not (changed or version.pending_digest):
+        return changed
+    digest = digest_of_rows(redacted)
+    with database.transaction() as connection:
+        begin_redaction(connection, version, digest)
+    objects.put(version.object_name, _to_parquet(redacted))
+    with database.transaction() as connection:
+        end_redaction(connection, version, digest)
+    return changed
 
 
 def digest_of_rows(found: TrainingRows) -> str:

@@ -14,8 +14,8 @@ from forecastle.records.outcomes import Known
 from forecastle.registry.answering import Answered, Context
 from forecastle.registry.declaration import ModelType, resolve
 from forecastle.registry.history import StoredHistory, looking_of
+from forecastle.registry.loading import load_serving
 from forecastle.registry.predictor import Prediction, Predictor
-from forecastle.registry.serving import load_serving
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Database
 from forecastle.store.objects import Objects
@@ -127,7 +127,7 @@ def _predictor_of(database: Database, objects: Objects, model_type: ModelType, s
     approved = [step for step in steps if step.promotion.to_version == stored.model_version]
     if not approved:
         raise IntegrityError(f"the ledger knows no {stored.model_name} version {stored.model_version}")
-    version = load_serving(objects, model_type, approved[-1])
+    version = load_serving(objects, model_type, approved[-1]).version
     if version.bundle_digest != stored.bundle_digest:
         raise IntegrityError(f"{version.label} was approved again with other files than those that answered")
     return version.predictor

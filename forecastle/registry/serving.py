@@ -56,6 +56,7 @@ class ServingModels:
         cache: ModelCache | None = None,
     ) -> None:
         self._database = database
+        self._objects = objects
         self._model_types = model_types
         self._cache = cache or ModelCache()
         self._replacer = Replacer(database, objects, model_types, self._cache)

@@ -13,6 +13,7 @@ from forecastle.errors import NotFoundError
 from forecastle.records.issues import OUTCOME_FIELDS, IssueChange, IssueRecord
 from forecastle.store import tenants
 from forecastle.store.database import Connection
+from forecastle.store.ground_truth import derive_truths
 from forecastle.store.identifiers import new_id
 
 LOCK = 7_302_741_006  # one import at a time: two would hand out the same ordinals
@@ -45,7 +46,8 @@ def import_issues(connection: Connection, issues: Sequence[IssueRecord]) -> Impo
 
     Issues that exist keep their ordinal, new ones follow in the order given. Before an issue is updated, the
     value of every field that changes is kept in `issue_changes`. The dated changes that an issue brings are kept
-    too, of fields of which no change is known yet.
+    too, of fields of which no change is known yet. Outcomes that are new or corrected become ground truth of the
+    predictions about their issues.
     """
     connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
     workspace = tenants.default_workspace(connection)
@@ -53,6 +55,7 @@ def import_issues(connection: Connection, issues: Sequence[IssueRecord]) -> Impo
     names = {name for issue in issues for name in (issue.reporter, issue.assignee) if name}
     people = tenants.ensure_people(connection, workspace, names)
     _copy(connection, issues, projects, people)
+    derive_truths(connection)
     connection.execute(_KEEP_HISTORY)
     changed = connection.execute(_UPDATE_CHANGED).rowcount
     new = connection.execute(_INSERT_NEW).rowcount

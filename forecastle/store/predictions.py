@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -42,6 +42,15 @@ class StoredPrediction:
     input_digest: str
     request: dict[str, Any]
     answer: dict[str, Any]
+    issue_key: str | None = field(default=None, kw_only=True)
+    """The issue that was asked about, where the request named it: its outcome finds the prediction."""
+    target: str | None = field(default=None, kw_only=True)
+    """The field of the record whose outcome was asked for; the four numbers below are in its unit, before rounding."""
+    value: float | None = field(default=None, kw_only=True)
+    low: float | None = field(default=None, kw_only=True)
+    high: float | None = field(default=None, kw_only=True)
+    baseline: float | None = field(default=None, kw_only=True)
+    """What the reference baseline said; None where nothing was known."""
     method: str
     latency_ms: float
     view: str | None = None

@@ -27,11 +27,11 @@ from forecastle.store.database import Database
 
 ALLOWED = {
     Role.VIEWER: {"read"},
-    Role.MEMBER: {"read", "predict"},
-    Role.DATA_SCIENTIST: {"read", "predict", "import", "train"},
+    Role.MEMBER: {"read", "predict", "record outcomes"},
+    Role.DATA_SCIENTIST: {"read", "predict", "record outcomes", "import", "train"},
     Role.REVIEWER: {"read", "predict", "promote"},
-    Role.OPERATOR: {"read", "predict", "import", "train"},
-    Role.ADMIN: {"read", "predict", "import", "train", "promote", "administer"},
+    Role.OPERATOR: {"read", "predict", "record outcomes", "import", "train"},
+    Role.ADMIN: {"read", "predict", "record outcomes", "import", "train", "promote", "administer"},
 }
 
 

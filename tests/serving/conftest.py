@@ -70,6 +70,9 @@ class House:
     def get(self, path: str, role: str = "member") -> TestResponse:
         return self.app.test_client().get(path, headers=self.headers(role))
 
+    def put(self, path: str, body: Any, role: str = "member") -> TestResponse:
+        return self.app.test_client().put(path, json=body, headers=self.headers(role))
+
     def passport(self, prediction_id: str) -> TestResponse:
         return self.get(f"/api/v1/ml/predictions/{prediction_id}/passport")
 

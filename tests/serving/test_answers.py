@@ -138,7 +138,7 @@ def test_no_answer_leaves_whose_row_was_not_written(house: Any, monkeypatch: pyt
 
 
 def test_answer_and_row_agree(house: Any) -> None:
-    answer = answered(house, project_id="DEMO2", description=" again ")
+    answer = answered(house, project_id="DEMO2", description=" again ", issue_key="DEMO2-7")
     row = house.row("select * from predictions where id = %s", answer["prediction_id"])
     assert row["answer"] == answer
     asked = {
@@ -146,8 +146,12 @@ def test_answer_and_row_agree(house: Any) -> None:
         "title": "Migrate the cluster in admin",
         "description": "again",
         "issue_type": "Bug",
+        "issue_key": "DEMO2-7",
     }
     assert row["request"] == asked
+    assert (row["issue_key"], row["target"], row["value"]) == ("DEMO2-7", "story_points", answer["recommended_points"])
+    assert (row["low"], row["high"]) == (answer["interval"]["low"], answer["interval"]["high"])
+    assert row["baseline"] == answer["baseline"]["points"]
     assert row["input_digest"] == hashlib.sha256(json.dumps(row["request"], sort_keys=True).encode()).hexdigest()
     assert str(row["project_id"]) == project_id(house, "DEMO2")
     assert row["principal"] == "a member"

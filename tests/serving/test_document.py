@@ -14,6 +14,9 @@ import projects
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 PASSPORT = "/api/v1/ml/predictions/{prediction_id}/passport"
 CACHE = "/api/v1/models/cache"
+GROUND_TRUTH = "/api/v1/ml/predictions/{prediction_id}/ground-truth"
+GROUND_TRUTHS = "/api/v1/ml/ground-truth"
+PERFORMANCE = "/api/v1/ml/models/{name}/performance"
 
 
 @pytest.fixture
@@ -98,9 +101,11 @@ def test_every_model_type_stands_there_with_its_request_its_answer_and_its_probl
 
 def test_every_operation_below_api_shows_its_problems_and_asks_for_a_key(document: dict[str, Any]) -> None:
     below = [(path, operation) for path, _, operation in operations(document) if path.startswith("/api/")]
-    assert {path for path, _ in below} == {PASSPORT, CACHE, *(m.route for m in projects.discover().values())}
+    others = {PASSPORT, CACHE, GROUND_TRUTH, GROUND_TRUTHS, PERFORMANCE}
+    assert {path for path, _ in below} == {*others, *(m.route for m in projects.discover().values())}
     for path, operation in below:
-        expected = {"400", "401", "403", "404", "503"} | (set() if path in (PASSPORT, CACHE) else {"413"})
+        bodiless = (PASSPORT, CACHE, PERFORMANCE)
+        expected = {"400", "401", "403", "404", "503"} | (set() if path in bodiless else {"413"})
         assert set(operation["responses"]) >= {"200", *expected}
         for status in expected:
             schema = operation["responses"][status]["content"]["application/problem+json"]["schema"]

@@ -10,7 +10,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from predictions import a_prediction, id_at, some_project
+from predictions import a_prediction, id_at
 from psycopg.types.json import Jsonb
 
 from forecastle.errors import ConfigurationError
@@ -21,6 +21,7 @@ from forecastle.store.identifiers import new_id
 from forecastle.store.migrate import migrate, migrations, require_current
 from forecastle.store.prediction_months import list_months
 from forecastle.store.predictions import StoredPrediction, get_prediction
+from forecastle.store.tenants import default_workspace, ensure_projects
 
 
 @pytest.fixture
@@ -84,13 +85,15 @@ def test_predictions_of_a_database_without_partitions_are_all_there_after_the_up
             before.setattr(migrate_module, "make_months_ahead", lambda connection: 0)
             assert len(migrate(database)) == 2
         with database.transaction() as connection:
-            project = some_project(connection)
+            project = ensure_projects(connection, default_workspace(connection), ["A"])["A"]
+            unsaid = dict.fromkeys(("target", "value", "low", "high", "baseline"))
             old = [
                 a_prediction(
                     project,
                     id=id_at(moment),
                     model_type=f"{family}.something",
                     latency_ms=float(day),
+                    **unsaid,
                     **NOT_KEPT_BEFORE,
                 )
                 for family in ("delivery", "reliability")
@@ -120,8 +123,10 @@ NOT_KEPT_BEFORE: dict[str, Any] = dict.fromkeys(("view", "estimate", "vector", "
 
 def insert_without_family(connection: Connection, prediction: StoredPrediction) -> None:
     """As before migration 3, with an outcome that says which prediction it belongs to."""
-    fields = {name: value for name, value in vars(prediction).items() if name not in NOT_KEPT_BEFORE}
-    row = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in fields.items()}
+    columns = connection.execute("select attname from pg_attribute where attrelid = 'predictions'::regclass").fetchall()
+    kept = {column["attname"] for column in columns}
+    values = {name: value for name, value in vars(prediction).items() if name in kept}
+    row = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in values.items()}
     row["history"] = Jsonb({"count": 0, "mean": None})
     connection.execute(
         f"insert into predictions ({', '.join(row)}, created_at) "

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from forecastle.errors import ForecastleError
 from forecastle.features.similarity import similar_cases
 from forecastle.records.outcomes import ROLLING, Known
-from forecastle.registry.answering import Answered, Context, Text, answer_each
+from forecastle.registry.answering import Answered, Context, IssueKey, Text, answer_each
 from forecastle.registry.predictor import Method, Prediction
 
 SIMILAR = "similar"
@@ -35,6 +35,7 @@ class EffortRequest(BaseModel):
         float | None, Field(default=None, gt=0, le=100_000, description="What a person estimates, in hours")
     ]
     project_id: Annotated[Text, Field(min_length=1, max_length=255, description="Id or key of the project")]
+    issue_key: IssueKey
 
 
 class PredictionRange(BaseModel):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from forecastle.errors import ForecastleError
 from forecastle.records.outcomes import ROLLING
-from forecastle.registry.answering import Answered, Context, Text, answer_each
+from forecastle.registry.answering import Answered, Context, IssueKey, Text, answer_each
 from forecastle.registry.predictor import Method, Prediction
 from projects.delivery.story_points.rules import Recommendation
 
@@ -24,6 +24,7 @@ class StoryPointsRequest(BaseModel):
         Text | None, Field(default=None, max_length=1_000, description="Type as the tracker names it")
     ]
     project_id: Annotated[Text, Field(min_length=1, max_length=255, description="Id or key of the project")]
+    issue_key: IssueKey
 
 
 class Interval(BaseModel):
