@@ -21,6 +21,7 @@ from forecastle.store.migrate import require_current
 from forecastle.store.objects import Objects
 from serving import authentication, problems
 from serving.answering import Answerer
+from serving.batches import batches_blueprint
 from serving.predictions import predictions_blueprint
 
 MOST_BODY_BYTES = 4 * 1024 * 1024
@@ -37,7 +38,8 @@ def create_application(settings: Settings | None = None) -> Flask:
     with suppress(ServerError):  # it may come up after the façade does
         require_current(database)
     models = ServingModels(database, Objects.of(settings), projects.discover())
-    application = build(database, models)
+    # Streams hold threads: half of them stay free for single requests.
+    application = build(database, models, most_streams=max(1, settings.http_threads // 2))
     models.start()
     return application
 
@@ -52,7 +54,7 @@ class _Json(DefaultJSONProvider):
             raise ValueError("nested too deeply") from None
 
 
-def build(database: Database, models: ServingModels) -> Flask:
+def build(database: Database, models: ServingModels, most_streams: int = 4) -> Flask:
     """The application over these parts."""
     app = OpenAPI(
         __name__,
@@ -67,9 +69,9 @@ def build(database: Database, models: ServingModels) -> Flask:
     app.json = _Json(app)
     problems.register(app)
     authentication.register(app, authentication.Keys(database))
-    app.register_api(
-        predictions_blueprint(projects.discover(), Answerer(database, models), database, _PROBLEM_RESPONSES)
-    )
+    model_types, answerer = projects.discover(), Answerer(database, models)
+    app.register_api(predictions_blueprint(model_types, answerer, database, _PROBLEM_RESPONSES))
+    app.register_api(batches_blueprint(model_types, answerer, most_streams, _PROBLEM_RESPONSES))
 
     @app.get("/health/live", summary="Whether the process answers", responses={200: None, 400: _PROBLEM_RESPONSES[400]})
     def live() -> Any:

@@ -89,7 +89,7 @@ class Including(BaseModel):
     include: list[Literal["similar"]] = Field(default=[], description="similar: the most similar completed issues")
 
 
-_SHOWN_BY_INCLUDE = "similar_issues"
+SHOWN_BY_INCLUDE = "similar_issues"
 """The field of an answer that `include=similar` asks for; model types whose answers have none do not take it."""
 
 
@@ -100,7 +100,7 @@ def _add_route(blueprint: APIBlueprint, model_type: ModelType, answerer: Answere
     def predict_including(body: Any, query: Including) -> Any:
         return jsonify(answerer.answer(model_type, body, _predicting(), frozenset(query.include)))
 
-    route = predict_including if _SHOWN_BY_INCLUDE in model_type.answer_type().model_fields else predict
+    route = predict_including if SHOWN_BY_INCLUDE in model_type.answer_type().model_fields else predict
     # The type of the body decides what is validated and what OpenAPI shows.
     route.__annotations__["body"] = model_type.request_type()
     route.__name__ = model_type.name.replace(".", "_")

@@ -46,24 +46,36 @@ def response_of(problem: Problem) -> Response:
 
 
 def validation_problem(error: ValidationError) -> Response:
-    """400 with a pointer to every field; values are never repeated."""
+    return response_of(problem_of_fields(error, _DETAILS[400]))
+
+
+def problem_of_fields(error: ValidationError, whole: str) -> Problem:
+    """400 with a pointer to every field; values are never repeated. `whole` says what is wrong where no field is."""
     found = [
-        FieldProblem(pointer="".join(f"/{_escaped(part)}" for part in item["loc"]), detail=_detail(item))
+        FieldProblem(
+            pointer="".join(f"/{_escaped(part)}" for part in item["loc"]), detail=item["msg"] if item["loc"] else whole
+        )
         for item in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     detail = f"{len(found)} field{'s' if len(found) != 1 else ''} of the request cannot be used"
-    return response_of(Problem(title="Invalid request", status=400, code="invalid_input", detail=detail, errors=found))
+    return Problem(title=_title(400), status=400, code=errors.InputError.code, detail=detail, errors=found)
 
 
 def _escaped(part: Any) -> str:
     return str(part).replace("~", "~0").replace("/", "~1")  # RFC 6901
 
 
-def _detail(item: Any) -> str:
-    return str(item["msg"]) if item["loc"] else _DETAILS[400]
-
-
 def handle_forecastle_error(error: errors.ForecastleError) -> Response:
+    found = problem_of(error)
+    response = response_of(found)
+    if error.retryable:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if found.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def problem_of(error: errors.ForecastleError) -> Problem:
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
     if status == 500:
         logger.error("%s", error)
@@ -71,12 +83,7 @@ def handle_forecastle_error(error: errors.ForecastleError) -> Response:
     if isinstance(error, errors.ServerError):  # its sentence is for operators: it names addresses
         logger.warning("%s", error)
         detail = "a server that this answer needs is away; try again in a moment"
-    response = response_of(Problem(title=_title(status), status=status, code=error.code, detail=detail))
-    if error.retryable:
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    if status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
+    return Problem(title=_title(status), status=status, code=error.code, detail=detail)
 
 
 def handle_http_exception(error: HTTPException) -> Response:
@@ -94,6 +101,10 @@ def handle_http_exception(error: HTTPException) -> Response:
 
 
 def handle_unexpected(error: Exception) -> Response:
+    return response_of(problem_of_unexpected(error))
+
+
+def problem_of_unexpected(error: Exception) -> Problem:
     # The type and the place, never the message: it may hold what somebody wrote.
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
@@ -101,7 +112,7 @@ def handle_unexpected(error: Exception) -> Response:
     where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else "an unknown place"
     logger.error("%s at %s", type(error).__name__, where)
     detail = "something went wrong that nobody foresaw; the log says where"
-    return response_of(Problem(title=_title(500), status=500, code="internal", detail=detail))
+    return Problem(title=_title(500), status=500, code="internal", detail=detail)
 
 
 def register(app: Flask) -> None:
