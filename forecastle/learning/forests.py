@@ -25,7 +25,6 @@ from forecastle.learning.forms import (
     MeanForm,
     StackForm,
     Tree,
-    UnitForm,
     value_at,
 )
 
@@ -36,8 +35,6 @@ Bits = NDArray[np.uint64]
 
 ROWS = 1024
 """Rows that are looked at together; more of them leave the processor's cache."""
-FEW = 8
-"""For fewer rows than this, walking each one is as fast."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,12 +186,6 @@ def _planes(leaves: Sequence[Sequence[int]], starts: Places, most: int) -> Itera
         yield np.array(nodes, np.intp), begins, np.array(trees, np.intp)
 
 
-def estimates(form: UnitForm, issues: Sequence[IssueFeatures]) -> list[float]:
-    """What `form.estimate` says of each issue, within the form's tolerance."""
-    pairs = zip(issues, deviations(form.form, issues), strict=True)
-    return [issue.to_units(deviation) for issue, deviation in pairs]
-
-
 @singledispatch
 def deviations(form: Form, issues: Sequence[IssueFeatures]) -> list[float]:
     """What `form.deviation` says of each issue, within the form's tolerance; trees are asked for all issues at once."""
@@ -203,15 +194,11 @@ def deviations(form: Form, issues: Sequence[IssueFeatures]) -> list[float]:
 
 @deviations.register
 def _of_forest(form: ForestForm, issues: Sequence[IssueFeatures]) -> list[float]:
-    if len(issues) < FEW:
-        return [form.deviation(issue) for issue in issues]
     return list(map(float, forest_of(form).totals(_matrix(form.names, issues))))
 
 
 @deviations.register
 def _of_stack(form: StackForm, issues: Sequence[IssueFeatures]) -> list[float]:
-    if len(issues) < FEW:
-        return [form.deviation(issue) for issue in issues]
     numbers = _matrix(form.forest.names, issues)
     numbers[:, form.forest.names.index(TEXT)] = deviations(form.text, issues)
     return list(map(float, forest_of(form.forest).totals(numbers)))

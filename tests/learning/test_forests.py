@@ -16,7 +16,7 @@ from forecastle.features.issues import IssueFeatures
 from forecastle.features.levels import LogLevels, LogScale
 from forecastle.features.text import TfidfDictionary
 from forecastle.learning import forests
-from forecastle.learning.forests import Forest, deviations, estimates
+from forecastle.learning.forests import Forest, deviations
 from forecastle.learning.forms import (
     EXACT,
     TEXT,
@@ -100,7 +100,7 @@ def test_every_form_says_of_many_issues_what_it_says_of_each(
         for row, title in zip(rows, titles, strict=True)
     ]
     expected = [form.estimate(each) for each in issues]
-    assert estimates(form, issues) == pytest.approx(expected, rel=EXACT)
+    assert form.estimates(issues) == pytest.approx(expected, rel=EXACT)
 
 
 def test_a_number_that_an_issue_does_not_have_is_not_known() -> None:
