@@ -218,14 +218,20 @@ def _of_ladder(form: LadderForm, issues: Sequence[IssueFeatures]) -> list[float]
 
 def _matrix(names: tuple[str, ...], issues: Sequence[IssueFeatures]) -> Floats:
     """The numbers of these names, shape (issues, names); NaN for those that an issue does not have."""
-    numbers = np.empty((len(issues), len(names)))
-    for row, issue in zip(numbers, issues, strict=True):
-        if issue.names == names:
-            row[:] = issue.numbers
-        else:
-            by_name = dict(zip(issue.names, issue.numbers, strict=True))
-            row[:] = [by_name.get(name, math.nan) for name in names]
-    return numbers
+    matrix = np.full((len(issues), len(names)), math.nan)
+    by_names: dict[tuple[str, ...], list[int]] = {}
+    own: tuple[str, ...] | None = None
+    for row, issue in enumerate(issues):
+        if issue.names is not own:  # issues share their names, and comparing them takes longer than all else here
+            own = issue.names
+            rows = by_names.setdefault(own, [])
+        rows.append(row)
+    for having, rows in by_names.items():
+        numbers = np.frombuffer(b"".join(issues[row].numbers for row in rows)).reshape(len(rows), len(having))
+        places = {name: place for place, name in enumerate(having)}
+        known = [column for column, name in enumerate(names) if name in places]
+        matrix[np.ix_(rows, known)] = numbers[:, [places[names[column]] for column in known]]
+    return matrix
 
 
 def forest_of(form: ForestForm) -> Forest:

@@ -8,7 +8,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -167,10 +167,9 @@ def test_killed_half_way_the_same_command_goes_on_and_every_row_is_there_once(st
     number, output = 6_000, tmp_path / "answers.csv"
     asked = write(tmp_path / "a.csv", [{**ASKED[0], "title": f"Fix form {each}"} for each in range(number)])
     words = (NAME, str(asked), "--output", str(output))
-    environment = {**environment_of(stocked.settings.home), **stocked.settings.as_environment()}
     started = subprocess.Popen(
         [sys.executable, "-m", "cli.main", "score", *words],
-        env=environment,
+        env=environment_with(stocked),
         cwd=projects.ROOT,
         stderr=subprocess.DEVNULL,
     )
@@ -219,3 +218,44 @@ def test_two_of_the_same_at_once_are_refused(stocked: Stocked, tmp_path: Path, m
     with original(paths[0], {}):
         code, _, errors = stocked.score(asked, "-o", tmp_path / "answers.csv")
     assert (code, "another process is answering the same" in errors) == (1, True)
+
+
+@pytest.mark.slow
+def test_ten_times_the_rows_take_the_same_memory(
+    stocked: Stocked, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    most: dict[int, int] = {}
+    for number in (5_000, 50_000):
+        asked = write(tmp_path / f"{number}.csv", [{**ASKED[0], "title": f"Fix form {each}"} for each in range(number)])
+        command = [
+            sys.executable,
+            "-c",
+            MEASURED,
+            "score",
+            NAME,
+            str(asked),
+            "-o",
+            str(tmp_path / "a.parquet"),
+            "--json",
+        ]
+        ran = subprocess.run(
+            command, env=environment_with(stocked), cwd=projects.ROOT, capture_output=True, text=True, check=True
+        )
+        done, most[number] = json.loads(ran.stdout), int(ran.stderr.split()[-1]) // 1024
+        record_property(f"{number:,} rows", f"{number / done['seconds']:,.0f} rows/s, {most[number]} MB")
+    assert most[50_000] < most[5_000] + 40
+
+
+# The command, and at its end the most memory that it held, in KiB.
+MEASURED = """
+import resource, sys
+from cli.main import main
+try:
+    main()
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+"""
+
+
+def environment_with(stocked: Stocked) -> dict[str, str]:
+    return {**environment_of(stocked.settings.home), **stocked.settings.as_environment()}

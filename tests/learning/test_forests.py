@@ -106,8 +106,8 @@ def test_every_form_says_of_many_issues_what_it_says_of_each(
 def test_a_number_that_an_issue_does_not_have_is_not_known() -> None:
     asks = Tree((1, -1, -1), (2.0, 0.0, 0.0), (1, -1, -1), (2, -1, -1), (True, False, False), (0.0, 1.0, 10.0))
     form = ForestForm(NAMES, (asks,), 0.0, single=False)
-    issues = [issue(["count"], [1.0]), issue(["x"], [5.0])] * 10
-    assert deviations(form, issues) == [1.0, 10.0] * 10
+    issues = [issue([], []), issue(["count"], [1.0]), issue(["x"], [5.0])] * 10
+    assert deviations(form, issues) == [1.0, 1.0, 10.0] * 10
 
 
 def test_no_row_has_no_sum() -> None:
