@@ -19,7 +19,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from forecastle.errors import ForecastleError, InputError
+from forecastle.errors import ForecastleError, InputError, ServerError
 from forecastle.registry.answering import Context
 from forecastle.registry.declaration import ModelType, resolve
 from forecastle.registry.history import StoredHistory
@@ -35,6 +35,7 @@ from forecastle.store.open_issues import OpenIssue, count_open, read_open
 from forecastle.store.uploads import is_s3
 
 CHUNK_ROWS = 500
+LOADING_SECONDS = 60.0
 STATE = "state"
 
 Progress = Callable[[int, float], None]
@@ -224,11 +225,24 @@ class _Answering:
 
     def _predictor_for(self, cluster: str) -> Predictor:
         if cluster not in self._versions:
-            version = self._versions[cluster] = self._models.for_cluster(self._model_type, cluster)
+            version = self._versions[cluster] = self._loaded(cluster)
             self.bundles[version.label] = version.bundle_digest
         return self._versions[cluster].predictor
 
+    def _loaded(self, cluster: str) -> ServingVersion:
+        """What serves the cluster; waits for a project's version that is still being loaded. Raises ServerError."""
+        deadline = time.monotonic() + LOADING_SECONDS
+        while True:
+            try:
+                return self._models.for_cluster(self._model_type, cluster)
+            except ServerError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
     def _cells(self, answer: Any) -> Mapping[str, Any]:
+        if isinstance(answer, ServerError):  # no property of the row: the next run asks again
+            raise answer
         if isinstance(answer, str | ForecastleError):
             return {ERROR: str(answer)}
         return {**answer.fields, "model_version": self._versions[answer.cluster].label}

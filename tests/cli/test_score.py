@@ -25,8 +25,10 @@ from versions import MODEL_TYPE, Aliases, issues_of, make_version
 import projects
 from forecastle.access.principals import Principal, Role, add_user
 from forecastle.errors import ServerError
+from forecastle.registry import scoring
 from forecastle.registry.journal import Journal
 from forecastle.registry.promotions import Promoter
+from forecastle.registry.serving import ServingModels
 from forecastle.settings import Settings
 from forecastle.store.database import Database, with_database
 from forecastle.store.issues import import_issues
@@ -218,6 +220,21 @@ def test_two_of_the_same_at_once_are_refused(stocked: Stocked, tmp_path: Path, m
     with original(paths[0], {}):
         code, _, errors = stocked.score(asked, "-o", tmp_path / "answers.csv")
     assert (code, "another process is answering the same" in errors) == (1, True)
+
+
+def test_a_version_that_cannot_be_loaded_now_ends_it_and_is_no_error_of_a_row(
+    stocked: Stocked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise ServerError("S3 does not answer")
+
+    asked, output = write(tmp_path / "a.csv", ASKED), tmp_path / "answers.csv"
+    with monkeypatch.context() as patched:
+        patched.setattr(scoring, "LOADING_SECONDS", 0.1)
+        patched.setattr(ServingModels, "for_cluster", away)
+        code, _, errors = stocked.score(asked, "-o", output)
+    assert (code, "S3 does not answer" in errors, output.exists()) == (1, True, False)
+    assert stocked.summary(asked, "-o", output)["failed"] == 2
 
 
 @pytest.mark.slow
