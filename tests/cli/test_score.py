@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -163,6 +164,26 @@ def test_the_run_says_what_was_answered_by_which_version_and_how_long_it_took(st
     figures = {name: run.data.metrics[f"score.{name}"] for name in ("rows", "failed", "resumed")}
     assert figures == {"rows": 4, "failed": 2, "resumed": 0}
     assert run.data.metrics["score.seconds"] > 0
+
+
+def test_the_entry_point_answers_the_same_in_a_run_of_mlflow(stocked: Stocked, tmp_path: Path) -> None:
+    outputs = [tmp_path / "by-mlflow.csv", tmp_path / "by-command.csv"]
+    parameters = (f"model_type={NAME}", "project=DEMO2", f"output={outputs[0]}")
+    command = [sys.executable, "-m", "mlflow", "run", ".", "-e", "score", "--env-manager", "local"]
+    environment = environment_with(stocked)
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
+    ran = subprocess.run(
+        [*command, *(part for each in parameters for part in ("-P", each))],
+        env=environment,
+        cwd=projects.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert f"{OPEN // 3} rows answered, 0 of them with an error" in ran.stderr
+    stocked.summary("--project", "DEMO2", "-o", outputs[1])
+    assert outputs[0].read_text() == outputs[1].read_text()
 
 
 def test_killed_half_way_the_same_command_goes_on_and_every_row_is_there_once(stocked: Stocked, tmp_path: Path) -> None:
