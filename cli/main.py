@@ -31,6 +31,7 @@ from forecastle.errors import ForecastleError
         "import": ("cli.data:import_data", "Import files."),
         "projects": ("cli.data:projects_list", "List projects with their ids."),
         "train": ("cli.training:train", "Train a model type with mlflow run."),
+        "score": ("cli.scoring:score", "Answer the rows of a file, or the open issues of a project."),
         "backup": ("cli.backup:backup", "Copy both databases and all files into a folder."),
         "restore": ("cli.backup:restore", "Bring a backup back into a new home."),
         "jobs": ("cli.jobs:jobs", "List, run, follow, retry and cancel jobs."),

@@ -31,10 +31,15 @@ class Room:
 
     def find_project(self, id_or_key: str) -> UUID | None:
         """The project's id; None for all projects. Raises NotFoundError."""
-        if id_or_key == ALL:
-            return None
-        with self.database.transaction() as connection:
-            return get_project(connection, id_or_key).id
+        return find_project(self.database, id_or_key)
+
+
+def find_project(database: Database, id_or_key: str) -> UUID | None:
+    """The project's id; None for all projects. Raises NotFoundError."""
+    if id_or_key == ALL:
+        return None
+    with database.transaction() as connection:
+        return get_project(connection, id_or_key).id
 
 
 def arguments(description: str | None) -> argparse.Namespace:

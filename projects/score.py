@@ -1,134 +1,98 @@
-"""Entry point `score`: answer every row of a CSV file with what is in production.
+"""Entry point `score`: answer every row of a file, or every open issue, with what is in production.
 
-The answers stand in a CSV file beside the columns that were asked; a row that cannot be answered says why in the
-column `error`. Batch answers get no passport: only what the façade answers is logged as a prediction.
+The answers stand beside what was asked; a row that cannot be answered says why in the column `error`. Batch answers get
+no passport: only what the façade answers is logged as a prediction. The run records which versions answered.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from itertools import islice
+import time
 from pathlib import Path
-from typing import IO, Any
 
 import mlflow
-from pydantic import ValidationError
+from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
 
 from forecastle.access.principals import Permission
-from forecastle.errors import ForecastleError, InputError
-from forecastle.registry.answering import Context
-from forecastle.registry.declaration import ModelType, resolve
-from forecastle.registry.history import StoredHistory
-from forecastle.registry.serving import ServingModels
-from forecastle.sources.csv_files import no_progress, read_csv
+from forecastle.errors import InputError
+from forecastle.registry.declaration import ModelType
+from forecastle.registry.scoring import FileSource, OpenIssues, Progress, Scored, Scoring, Source
+from forecastle.registry.tracking import mlflow_errors
+from forecastle.store.database import Database
 from projects import get_model_type
-from projects.entry import Room, opened, run, say
+from projects.entry import find_project, opened, run, say
 
-CHUNK_ROWS = 500
+NONE = "none"
+SAID_EVERY_SECONDS = 5.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model-type", required=True)
-    parser.add_argument("--input", required=True, type=Path)
-    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--input", default=NONE)
+    parser.add_argument("--project", default=NONE)
+    parser.add_argument("--output", required=True)
     asked = parser.parse_args()
     model_type = get_model_type(asked.model_type)
-    with opened() as room, mlflow.start_run():
+    with opened() as room:
         room.principal.require(Permission.PREDICT)
-        models = ServingModels(room.database, room.objects, {model_type.name: model_type})
-        models.refresh()
-        rows, failed = score_file(room, model_type, models, asked.input, asked.output)
-        mlflow.log_metrics({"score.rows": rows, "score.failed": failed})
-    say(f"{rows:,} rows answered, {failed:,} of them with an error: {asked.output}")
+        given = (None if name == NONE else name for name in (asked.input, asked.project))
+        source = source_of(room.database, model_type, *given)
+        done = score(Scoring(room.settings, room.database, model_type), source, asked.output, _said())
+    say(f"{sentence(done)}: {done.output}")
 
 
-def score_file(room: Room, model_type: ModelType, models: ServingModels, source: Path, target: Path) -> tuple[int, int]:
-    """Answer `source` into `target`, which appears whole or not at all; returns rows and failed rows."""
-    rows = failed = 0
-    history = StoredHistory(room.database, model_type)
-    fields = [*model_type.request_type().model_fields]
-    answer_fields = [name for name in model_type.answer_type().model_fields if name != "prediction_id"]
-    required = {name for name, field in model_type.request_type().model_fields.items() if field.is_required()}
-    with _reading(source, fields, required) as asked, _writing(target) as file:
-        writer = csv.DictWriter(file, [*fields, *answer_fields, "error"], restval="")
-        writer.writeheader()
-        while chunk := list(islice(asked, CHUNK_ROWS)):
-            answers = score_rows(model_type, models, history, chunk)
-            writer.writerows({**row, **answer} for row, answer in zip(chunk, answers, strict=True))
-            rows += len(chunk)
-            failed += sum("error" in answer for answer in answers)
-            say(f"{rows:,} rows")
-    return rows, failed
+def source_of(database: Database, model_type: ModelType, file: str | None, project: str | None) -> Source:
+    """The file or the project's open issues. Raises InputError for neither and both, NotFoundError."""
+    if file is not None and project is None:
+        return FileSource.of(model_type, Path(file))
+    if project is None or file is not None:
+        raise InputError("say what to answer: a file of requests, or a project (or `all`), and not both")
+    return OpenIssues(database, model_type, find_project(database, project))
 
 
-def score_rows(
-    model_type: ModelType, models: ServingModels, history: StoredHistory, rows: list[dict[str, str]]
-) -> list[dict[str, Any]]:
-    """The columns that answer each row, in order: the answer's fields and the version, or `error`."""
-    labels: dict[str, str] = {}
+def score(
+    scoring: Scoring,
+    source: Source,
+    output: str,
+    on_progress: Progress,
+    restart: bool = False,
+    experiment: str | None = None,
+) -> Scored:
+    """Answer everything in an MLflow run, which says what was answered, by which versions, and how long it took.
 
-    def predictor_for(cluster: str) -> Any:
-        version = models.for_cluster(model_type, cluster)
-        labels[cluster] = version.label
-        return version.predictor
-
-    requests = [_request_of(model_type, row) for row in rows]
-    sound = [request for request in requests if not isinstance(request, str)]
-    context = Context(predictor_for, history, datetime.now(UTC))
-    answers = iter(resolve(model_type.answer_many)(sound, context))
-    scored = []
-    for request in requests:
-        answer = request if isinstance(request, str) else next(answers)
-        if isinstance(answer, str | ForecastleError):
-            scored.append({"error": str(answer)})
-        else:
-            scored.append({**_cells(answer.fields), "model_version": labels[answer.cluster]})
-    return scored
-
-
-def _request_of(model_type: ModelType, row: Mapping[str, str]) -> Any:
-    """The row as a request, or a sentence that says which fields cannot be used."""
-    try:
-        return model_type.request_type().model_validate({name: value for name, value in row.items() if value})
-    except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)]
-        return "; ".join(wrong)
+    In the run that `mlflow run` has made, else in a new one, of `experiment` where one is named. Raises what
+    `Scoring.score` does, and ServerError for MLflow; the run is then a failed one.
+    """
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)
+    with mlflow_errors():
+        if experiment is not None:
+            mlflow.set_experiment(experiment)
+        with mlflow.start_run():
+            mlflow.set_tags({"model_type": scoring.model_type.name, "score.output": output})
+            done = scoring.score(source, output, on_progress, restart)
+            figures = {"rows": done.rows, "failed": done.failed, "resumed": done.resumed, "seconds": done.seconds}
+            mlflow.log_metrics({f"score.{name}": value for name, value in figures.items()})
+            mlflow.set_tag("score.versions", ", ".join(sorted(done.versions)))
+            mlflow.log_dict(done.as_json(), "scored.json")
+    return done
 
 
-def _cells(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in fields.items()}
+def sentence(done: Scored) -> str:
+    before = f", {done.resumed:,} of them before it was cut off" if done.resumed else ""
+    return f"{done.rows:,} rows answered{before}, {done.failed:,} of them with an error"
 
 
-@contextmanager
-def _reading(source: Path, fields: list[str], required: set[str]) -> Iterator[Iterator[dict[str, str]]]:
-    header, rows = read_csv(source, "utf-8", ",", no_progress)
-    if missing := required - set(header):
-        raise InputError(f"{source}: no column {', '.join(sorted(missing))}; there may be: {', '.join(fields)}")
-    cells = (dict(zip(header, row.cells, strict=False)) for row in rows)
-    yield ({name: found.get(name, "") for name in fields} for found in cells)
+def _said() -> Progress:
+    started = last = time.monotonic()
 
+    def on_progress(rows: int, share: float) -> None:
+        nonlocal last
+        if time.monotonic() - last > SAID_EVERY_SECONDS:
+            last = time.monotonic()
+            say(f"{rows:,} rows, {share:.0%}, after {last - started:.0f} s")
 
-@contextmanager
-def _writing(target: Path) -> Iterator[IO[str]]:
-    """The file appears whole at the end, or not at all."""
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    try:
-        with unfinished.open("w", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(target)
-    except FileNotFoundError:
-        raise InputError(f"{target.parent}: there is no such folder") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
+    return on_progress
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from forecastle.store.objects import Objects
 from forecastle.store.prediction_log import PredictionLog
 from serving import authentication, problems
 from serving.answering import Answerer
+from serving.batches import batches_blueprint
 from serving.ground_truth import ground_truth_blueprint
 from serving.models import models_blueprint
 from serving.performance import performance_blueprint
@@ -44,7 +45,8 @@ def create_application(settings: Settings | None = None) -> Flask:
         require_current(database)
     cache = ModelCache(settings.model_cache_mb * MEGABYTE)
     models = ServingModels(database, Objects.of(settings), projects.discover(), cache)
-    application = build(database, models)
+    # Streams hold threads: half of them stay free for single requests.
+    application = build(database, models, most_streams=max(1, settings.http_threads // 2))
     models.start()
     return application
 
@@ -59,7 +61,7 @@ class _Json(DefaultJSONProvider):
             raise ValueError("nested too deeply") from None
 
 
-def build(database: Database, models: ServingModels) -> Flask:
+def build(database: Database, models: ServingModels, most_streams: int = 4) -> Flask:
     """The application over these parts."""
     app = OpenAPI(
         __name__,
@@ -74,12 +76,13 @@ def build(database: Database, models: ServingModels) -> Flask:
     app.json = _Json(app)
     problems.register(app)
     authentication.register(app, authentication.Keys(database))
-    answerer = Answerer(database, models, PredictionLog(database))
-    app.register_api(predictions_blueprint(projects.discover(), answerer, database, _PROBLEM_RESPONSES))
+    model_types, answerer = projects.discover(), Answerer(database, models, PredictionLog(database))
+    app.register_api(predictions_blueprint(model_types, answerer, database, _PROBLEM_RESPONSES))
+    app.register_api(batches_blueprint(model_types, answerer, most_streams, _PROBLEM_RESPONSES))
     app.register_api(models_blueprint(models, _PROBLEM_RESPONSES))
-    app.register_api(replay_blueprint(projects.discover(), models, database, _PROBLEM_RESPONSES))
+    app.register_api(replay_blueprint(model_types, models, database, _PROBLEM_RESPONSES))
     app.register_api(ground_truth_blueprint(database, _PROBLEM_RESPONSES))
-    app.register_api(performance_blueprint(projects.discover(), database, _PROBLEM_RESPONSES))
+    app.register_api(performance_blueprint(model_types, database, _PROBLEM_RESPONSES))
 
     @app.get("/health/live", summary="Whether the process answers", responses={200: None, 400: _PROBLEM_RESPONSES[400]})
     def live() -> Any:

@@ -137,7 +137,7 @@ class Including(BaseModel):
     include: list[Literal["similar"]] = Field(default=[], description="similar: the most similar completed issues")
 
 
-_SHOWN_BY_INCLUDE = "similar_issues"
+SHOWN_BY_INCLUDE = "similar_issues"
 """The field of an answer that `include=similar` asks for; model types whose answers have none do not take it."""
 
 
@@ -151,7 +151,7 @@ def _add_route(blueprint: APIBlueprint, model_type: ModelType, answerer: Answere
         including = _validated(Including, {"include": request.args.getlist("include")})
         return _answered(answerer, model_type, request_type, frozenset(including.include))
 
-    route = predict_including if _SHOWN_BY_INCLUDE in model_type.answer_type().model_fields else predict
+    route = predict_including if SHOWN_BY_INCLUDE in model_type.answer_type().model_fields else predict
     # The types in the signature are what OpenAPI shows. Bodies are validated by the same types, here: straight from
     # their bytes, where flask-openapi3 would make objects of them first.
     predict_including.__annotations__["query"] = Including

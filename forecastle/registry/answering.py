@@ -71,20 +71,18 @@ def answer_each(
     """
     asked = [request.model_dump() for request in requests]
     known = context.history.known(asked, context.moment)
-    return [_answer(request, found, context, fields) for request, found in zip(asked, known, strict=True)]
-
-
-def _answer(
-    request: Mapping[str, Any],
-    found: tuple[str, Known] | None,
-    context: Context,
-    fields: Callable[[Mapping[str, Any], Prediction, Known], Mapping[str, Any]],
-) -> Answered | ForecastleError:
-    if found is None:
-        return NotFoundError("there is no project with this id or key")
-    cluster, known = found
-    try:
-        prediction = context.predictor_for(cluster).predict(cluster, request, known)
-    except ForecastleError as error:
-        return error
-    return Answered(cluster, known, prediction, fields(request, prediction, known))
+    answers: list[Answered | ForecastleError] = [NotFoundError("there is no project with this id or key")] * len(asked)
+    by_predictor: dict[int, tuple[Predictor, dict[int, tuple[str, Mapping[str, Any], Known]]]] = {}
+    for place, (request, found) in enumerate(zip(asked, known, strict=True)):
+        if found is not None:
+            try:
+                predictor = context.predictor_for(found[0])
+            except ForecastleError as error:
+                answers[place] = error
+            else:
+                by_predictor.setdefault(id(predictor), (predictor, {}))[1][place] = (found[0], request, found[1])
+    for predictor, rows in by_predictor.values():
+        predictions = predictor.predict_many(list(rows.values()))
+        for (place, (cluster, seen, outcomes)), prediction in zip(rows.items(), predictions, strict=True):
+            answers[place] = Answered(cluster, outcomes, prediction, fields(seen, prediction, outcomes))
+    return answers

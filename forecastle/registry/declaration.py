@@ -153,6 +153,10 @@ class FastForm(Protocol):
 
     def estimate(self, issue: Any) -> float: ...
 
+    def estimates(self, issues: Sequence[Any]) -> list[float]:
+        """What `estimate` says of each, within the tolerance."""
+        ...
+
     def as_json(self) -> dict[str, Any]: ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -41,6 +41,17 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class _Row:
+    """One request as its view sees it; `found` is the view, None where there is no bundle."""
+
+    view: str
+    found: View | None
+    cluster: str
+    features: Any
+    known: Known
+
+
+@dataclass(frozen=True)
 class Predictor:
     """Answers for one model type, from one bundle, or from the reference baseline alone where there is none."""
 
@@ -58,16 +69,50 @@ class Predictor:
         return next((view for view in trained if sees(self.model_type, view, request)), trained[-1])
 
     def predict(self, cluster: str, request: Mapping[str, Any], known: Known) -> Prediction:
+        (prediction,) = self.predict_many([(cluster, request, known)])
+        return prediction
+
+    def predict_many(self, asked: Sequence[tuple[str, Mapping[str, Any], Known]]) -> list[Prediction]:
+        """A prediction for each cluster, request and what was known; a view's candidate is asked for all at once."""
+        rows = [self._extracted(*each) for each in asked]
+        rules = [self._rule_for(row.found, row.cluster, row.features, row.known) for row in rows]
+        estimates = self._estimates(rows, rules)
+        pairs = zip(rows, rules, estimates, strict=True)
+        return [self._settled(row, rule, estimate) for row, rule, estimate in pairs]
+
+    def predict_extracted(self, view: str, cluster: str, features: Any, known: Known) -> Prediction:
+        row = _Row(view, None if self.bundle is None else self.bundle.views[view], cluster, features, known)
+        rule = self._rule_for(row.found, cluster, features, known)
+        (estimate,) = self._estimates([row], [rule])
+        return self._settled(row, rule, estimate)
+
+    def _extracted(self, cluster: str, request: Mapping[str, Any], known: Known) -> _Row:
         view = self.view_for(request)
         seen = self.model_type.masked(view, request)
         groups = {name: known.groups[name] for name in self.model_type.group_keys(seen) if name in known.groups}
         known = replace(known, groups=groups)  # what was read may hold groups by fields that the view does not see
-        return self.predict_extracted(view, cluster, self.scorer.extract(seen, cluster, known), known)
-
-    def predict_extracted(self, view: str, cluster: str, features: Any, known: Known) -> Prediction:
         found = None if self.bundle is None else self.bundle.views[view]
-        rule = self._rule_for(found, cluster, features, known)
-        estimate = baseline(rule, features, known) if rule in BASELINES else self._estimate(found, features)
+        return _Row(view, found, cluster, self.scorer.extract(seen, cluster, known), known)
+
+    def _estimates(self, rows: Sequence[_Row], rules: Sequence[str]) -> list[float]:
+        """What each row's rule says, in the target's unit."""
+        estimates = [math.nan] * len(rows)
+        by_view: dict[str, list[int]] = {}
+        for place, (row, rule) in enumerate(zip(rows, rules, strict=True)):
+            if rule in BASELINES:
+                estimates[place] = baseline(rule, row.features, row.known)
+            else:
+                by_view.setdefault(row.view, []).append(place)
+        for places in by_view.values():
+            view = rows[places[0]].found
+            assert view is not None
+            found = view.model.estimates([rows[place].features for place in places])
+            for place, estimate in zip(places, found, strict=True):
+                estimates[place] = estimate
+        return estimates
+
+    def _settled(self, row: _Row, rule: str, estimate: float) -> Prediction:
+        view, found, cluster, features, known = row.view, row.found, row.cluster, row.features, row.known
         settled = self.scorer.settler(features, known)(rule, estimate)
         thresholds = NO_THRESHOLDS if found is None else found.thresholds.get(rule, NO_THRESHOLDS)
         low, high = settled.interval(thresholds.of(cluster))
@@ -98,10 +143,6 @@ class Predictor:
         rule = view.skill.method_for(cluster)
         says_nothing = rule in BASELINES and math.isnan(baseline(rule, features, known))
         return view.candidate if says_nothing else rule
-
-    def _estimate(self, view: View | None, features: Any) -> float:
-        assert view is not None
-        return view.model.estimate(features)
 
 
 def _method(rule: str, estimate: float) -> Method:

@@ -112,7 +112,7 @@ class Objects:
         return f"{self.prefix}/{name}" if self.prefix else name
 
     def _client(self) -> S3Client:
-        return _CLIENTS.client(self.settings)
+        return client_of(self.settings)
 
 
 def _base64(digest: bytes) -> str:
@@ -146,6 +146,11 @@ class _Clients:
 
 
 _CLIENTS = _Clients()
+
+
+def client_of(settings: Settings) -> S3Client:
+    """The client of this process for these settings."""
+    return _CLIENTS.client(settings)
 
 
 def _make_client(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from forecastle.learning.forms import SINGLE
 from forecastle.monitoring.conformal import Thresholds
 from forecastle.monitoring.skill import SkillTable
 from forecastle.records.outcomes import NOTHING_KNOWN, Case, Known, Outcomes
@@ -134,3 +135,12 @@ def test_without_thresholds_no_confidence_is_made_up_from_earlier_rows(fitted: F
         found = replace(Predictor.of(model_type, bundle), scorer=Scorer()).predict("a", REQUEST, KNOWN)
         assert found.confidence == pytest.approx(expected, nan_ok=True)
     assert len(asked) == 2
+
+
+def test_many_requests_have_the_answers_that_each_has_by_itself(fitted: Fitted, model_type: ModelType) -> None:
+    rows = [(row.cluster, row.request, row.known) for row in list(fitted.held_back)[:60]]
+    for rule in ("the candidate", "median"):
+        predictor = serving(fitted, model_type, SkillTable(rule, {}, {}, {}, {}))
+        expected = [predictor.predict(*row).estimate for row in rows]
+        assert [found.estimate for found in predictor.predict_many(rows)] == pytest.approx(expected, rel=SINGLE)
+    assert predictor.predict_many([]) == []

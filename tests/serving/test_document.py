@@ -13,6 +13,7 @@ import projects
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 PASSPORT = "/api/v1/ml/predictions/{prediction_id}/passport"
+REPLAY = "/api/v1/ml/predictions/{prediction_id}/replay"
 CACHE = "/api/v1/models/cache"
 GROUND_TRUTH = "/api/v1/ml/predictions/{prediction_id}/ground-truth"
 GROUND_TRUTHS = "/api/v1/ml/ground-truth"
@@ -99,12 +100,28 @@ def test_every_model_type_stands_there_with_its_request_its_answer_and_its_probl
     assert set(answer["properties"]) == set(model_type.answer_type().model_fields)
 
 
+@pytest.mark.parametrize("name", projects.discover())
+def test_every_model_type_takes_an_array_and_lines_of_its_requests(document: dict[str, Any], name: str) -> None:
+    model_type = projects.get_model_type(name)
+    operation = document["paths"][f"{model_type.route}batch/"]["post"]
+    single = document["paths"][model_type.route]["post"]
+    one = single["requestBody"]["content"]["application/json"]["schema"]
+    asked = operation["requestBody"]["content"]
+    assert asked["application/json"]["schema"] == {"type": "array", "items": one, "maxItems": 1_000}
+    assert asked["application/x-ndjson"]["schema"] == one
+    answered = operation["responses"]["200"]["content"]
+    answer = single["responses"]["200"]["content"]["application/json"]["schema"]
+    assert answer in answered["application/json"]["schema"]["properties"]["answers"]["items"]["anyOf"]
+    assert answer in answered["application/x-ndjson"]["schema"]["anyOf"]
+
+
 def test_every_operation_below_api_shows_its_problems_and_asks_for_a_key(document: dict[str, Any]) -> None:
     below = [(path, operation) for path, _, operation in operations(document) if path.startswith("/api/")]
-    others = {PASSPORT, CACHE, GROUND_TRUTH, GROUND_TRUTHS, PERFORMANCE}
-    assert {path for path, _ in below} == {*others, *(m.route for m in projects.discover().values())}
+    routes = [model_type.route for model_type in projects.discover().values()]
+    others = {PASSPORT, REPLAY, CACHE, GROUND_TRUTH, GROUND_TRUTHS, PERFORMANCE}
+    assert {path for path, _ in below} == {*others, *routes, *(f"{route}batch/" for route in routes)}
     for path, operation in below:
-        bodiless = (PASSPORT, CACHE, PERFORMANCE)
+        bodiless = (PASSPORT, REPLAY, CACHE, PERFORMANCE)
         expected = {"400", "401", "403", "404", "503"} | (set() if path in bodiless else {"413"})
         assert set(operation["responses"]) >= {"200", *expected}
         for status in expected:
