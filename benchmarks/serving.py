@@ -37,26 +37,35 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 @click.option("--quick", is_flag=True, help="One short round of a few contenders: does it work?")
 @click.option("--seconds", default=4.0, help="How long a load lasts.")
 @click.option("--rounds", default=5, help="How often each contender's turn comes.")
+@click.option("--workers", default=[1, 2], multiple=True, help="With how many worker processes beside others.")
 @click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Measure these parts only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option("--write", is_flag=True, help="Write the tables into docs/serving.md.")
-def main(quick: bool, seconds: float, rounds: int, only: Sequence[str], as_json: bool, write: bool) -> None:
+def main(
+    quick: bool, seconds: float, rounds: int, workers: Sequence[int], only: Sequence[str], as_json: bool, write: bool
+) -> None:
     """Measure the façade and its peers, and print tables."""
+    if write and (quick or only):
+        raise click.UsageError(
+            "the page holds one whole run: --write goes with neither --quick nor --only"
+        )
     wanted = [name for name in PARTS if not only or name in only]
     plan = QUICK if quick else Plan(seconds, rounds)
-    with serving(plan, quick) as ready:
-        found = {}
+    with serving(plan, workers[:1] if quick else workers, quick) as ready:
+        found: dict[str, list[Row]] = {}
         for name in wanted:
             click.echo(PARTS[name].title, err=True)
             found[name] = PARTS[name].measure(ready)
-    text = as_text(found)
-    click.echo(json.dumps(found, ensure_ascii=False) if as_json else text)
+            if not as_json:
+                click.echo(f"{as_text({name: found[name]})}\n")
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
     if write:
-        REPORT.write_text(with_figures(REPORT.read_text(), f"{measured_at()}\n\n{text}"))
+        REPORT.write_text(with_figures(REPORT.read_text(), f"{measured_at()}\n\n{as_text(found)}"))
 
 
 @contextmanager
-def serving(plan: Plan, quick: bool) -> Iterator[Serving]:
+def serving(plan: Plan, workers: Sequence[int], quick: bool) -> Iterator[Serving]:
     """Everything that the parts need; its servers run within the block."""
     numeric, cache = fit(), Settings.from_env().home.resolve() / "benchmarks"
     cache.mkdir(parents=True, exist_ok=True)
@@ -68,7 +77,7 @@ def serving(plan: Plan, quick: bool) -> Iterator[Serving]:
             peers = Peers.of(install(cache), Path(folder), numeric)
         except NotInstalledError as error:
             say(f"left out, as they cannot be installed: {error}")
-        yield Serving(Bench(plan, Path(folder), house.postgresql), house, flask, numeric, peers, quick)
+        yield Serving(Bench(plan, Path(folder), house.postgresql), house, flask, numeric, peers, workers, quick)
 
 
 def as_text(found: Mapping[str, Sequence[Row]]) -> str:

@@ -26,7 +26,7 @@ from forecastle.registry.declaration import ModelType
 CALLS = 300
 HISTORIES = (50, 500, 3_000)
 """Known outcomes of the projects that text model types are asked about."""
-MODELS, WORKERS = 20, (1, 2)
+MODELS = 20
 EFFORT = "delivery.effort"
 FACADE = "façade"
 
@@ -43,6 +43,8 @@ class Serving:
     numeric: Numeric
     peers: Peers | None
     """None where they cannot be installed."""
+    workers: Sequence[int]
+    """With how many worker processes contenders are measured beside each other."""
     quick: bool
 
     @property
@@ -71,7 +73,7 @@ class Serving:
 def measure_peers(serving: Serving) -> list[Row]:
     return [
         {"workers": workers, **row}
-        for workers in WORKERS[: 1 if serving.quick else None]
+        for workers in serving.workers
         for row in as_rows(serving.bench.compare(serving.contenders(workers), serving.numeric.expected))
     ]
 
@@ -142,7 +144,7 @@ def _effort_bodies(house: House, known: int) -> list[str]:
 def measure_memory(serving: Serving) -> list[Row]:
     rows = [
         _memory(serving, contender, contender.name, workers)
-        for workers in WORKERS[1 if serving.quick else 0 :]
+        for workers in serving.workers
         for contender in serving.contenders(workers)[: 2 if serving.quick else None]
     ]
     models = _fill(serving.house, MODELS)
