@@ -4,7 +4,7 @@ ONCE ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-slow check bench lock clean
+.PHONY: help demo up test test-slow check bench bench-speed lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -32,11 +32,16 @@ check: .venv/.dev ## format, lint, types, import contracts, conda.yaml, docs
 bench: .venv/.dev ## prediction quality on ../shared/data, written to docs/quality.md
 	@$(BIN)/python -m benchmarks.quality
 
+bench-speed: .venv/.dev ## speed of serving, beside others; written to docs/serving.md
+	@$(BIN)/python -m benchmarks.serving --write
+
 lock: .venv/.dev ## renew the lock files and conda.yaml from pyproject.toml
 	@$(BIN)/uv pip compile -q pyproject.toml --group build --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --no-annotate -o requirements.lock
 	@$(BIN)/uv pip compile -q pyproject.toml --group build --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-emit-index-url --no-annotate -c requirements.lock -o requirements-dev.lock
+	@$(BIN)/uv pip compile -q benchmarks/contenders/peers.in --python-version 3.11 --no-header --no-emit-index-url \
+		--no-annotate -o benchmarks/contenders/peers.txt
 	@$(BIN)/python tools/conda.py
 
 clean: ## remove the virtual environment and the embedded servers' data

@@ -1,0 +1,1 @@
+"""Load on an HTTP server of this machine, and what it costs the server."""
