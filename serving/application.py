@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -13,8 +14,10 @@ from flask_openapi3.models.security_scheme import SecurityScheme
 
 import projects
 from forecastle import __version__
-from forecastle.errors import ServerError
-from forecastle.registry.serving import ServingModels
+from forecastle.errors import ConfigurationError, ServerError
+from forecastle.registry.mlflow_rest import MlflowRest
+from forecastle.registry.promotions import Promoter
+from forecastle.registry.serving import ServingModels, loadable
 from forecastle.settings import Settings
 from forecastle.store.database import Database
 from forecastle.store.migrate import require_current
@@ -22,6 +25,7 @@ from forecastle.store.objects import Objects
 from serving import authentication, problems
 from serving.answering import Answerer
 from serving.predictions import predictions_blueprint
+from serving.registry import registry_blueprint
 
 MOST_BODY_BYTES = 4 * 1024 * 1024
 
@@ -37,9 +41,24 @@ def create_application(settings: Settings | None = None) -> Flask:
     with suppress(ServerError):  # it may come up after the façade does
         require_current(database)
     models = ServingModels(database, Objects.of(settings), projects.discover())
-    application = build(database, models)
+    application = build(database, models, lambda: promoter_of(settings, database))
     models.start()
     return application
+
+
+def promoter_of(settings: Settings, database: Database) -> Promoter:
+    """Moves production through MLflow's REST API. Raises ConfigurationError where no MLflow is named."""
+    return Promoter(
+        database,
+        Objects.of(settings),
+        MlflowRest.of(settings, retries=1),
+        loadable(projects.discover()),
+        settings.four_eyes,
+    )
+
+
+def _no_promoter() -> Promoter:
+    raise ConfigurationError("this façade knows no MLflow: start it with MLFLOW_TRACKING_URI")
 
 
 class _Json(DefaultJSONProvider):
@@ -52,8 +71,8 @@ class _Json(DefaultJSONProvider):
             raise ValueError("nested too deeply") from None
 
 
-def build(database: Database, models: ServingModels) -> Flask:
-    """The application over these parts."""
+def build(database: Database, models: ServingModels, promoter: Callable[[], Promoter] = _no_promoter) -> Flask:
+    """The application over these parts; `promoter` is asked for one when production is to be moved."""
     app = OpenAPI(
         __name__,
         info=Info(title="Forecastle", version=__version__),
@@ -71,6 +90,10 @@ def build(database: Database, models: ServingModels) -> Flask:
         predictions_blueprint(projects.discover(), Answerer(database, models), database, _PROBLEM_RESPONSES)
     )
 
+    app.register_api(
+        registry_blueprint(projects.discover(), database, promoter, {**_PROBLEM_RESPONSES, **_MOVE_PROBLEMS})
+    )
+
     @app.get("/health/live", summary="Whether the process answers", responses={200: None, 400: _PROBLEM_RESPONSES[400]})
     def live() -> Any:
         return jsonify({"status": "alive"})
@@ -79,17 +102,30 @@ def build(database: Database, models: ServingModels) -> Flask:
     return app
 
 
-_PROBLEM_RESPONSES: dict[Any, Any] = {
-    status: {
-        "description": description,
-        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+def _documented(descriptions: dict[int, str]) -> dict[Any, Any]:
+    return {
+        status: {
+            "description": description,
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status, description in descriptions.items()
     }
-    for status, description in (
-        (400, "Fields that cannot be used, each with a pointer"),
-        (401, "No API key, or one that is not known"),
-        (403, "The role does not permit it"),
-        (404, "It does not exist"),
-        (413, "The body is too large"),
-        (503, "Nothing serves, or a server is away"),
-    )
-}
+
+
+_PROBLEM_RESPONSES = _documented(
+    {
+        400: "Fields that cannot be used, each with a pointer",
+        401: "No API key, or one that is not known",
+        403: "The role does not permit it",
+        404: "It does not exist",
+        413: "The body is too large",
+        503: "Nothing serves, or a server is away",
+    }
+)
+_MOVE_PROBLEMS = _documented(
+    {
+        409: "It serves already, or its files are not what was trained or approved",
+        412: "Somebody else moved production first",
+        428: "If-Match is missing",
+    }
+)

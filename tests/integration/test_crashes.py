@@ -51,6 +51,11 @@ class Blocking:
     def version_files(self, name, version):
         return VersionFiles(version, {"bundle/a": b"second"}, {"run_id": "r"})
 
+    def set_tag(self, name, version, key, value):
+        print("tagged", flush=True)
+        if sys.argv[3] == "tagged":
+            sys.stdin.read()
+
     def set_alias(self, name, alias, version):
         file = Path(sys.argv[2])
         file.write_text(json.dumps({**json.loads(file.read_text()), alias: version}))
@@ -76,6 +81,12 @@ class Aliases:
 
     def version_files(self, name: str, version: int) -> VersionFiles:
         return VersionFiles(version, self.files, PROVENANCE)
+
+    def find_alias(self, name: str, alias: str) -> int | None:
+        return self.now().get(alias)
+
+    def set_tag(self, name: str, version: int, key: str, value: str) -> None:
+        self.calls.append((key, version))
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         self.calls.append((alias, version))

@@ -29,11 +29,18 @@ class Aliases:
 
     versions: Mapping[int, VersionFiles]
     set_to: dict[str, int] = field(default_factory=dict)
+    tags: dict[tuple[int, str], str] = field(default_factory=dict)
 
     def version_files(self, name: str, version: int) -> VersionFiles:
         if version not in self.versions:
             raise NotFoundError("no such version")
         return self.versions[version]
+
+    def find_alias(self, name: str, alias: str) -> int | None:
+        return self.set_to.get(alias)
+
+    def set_tag(self, name: str, version: int, key: str, value: str) -> None:
+        self.tags[version, key] = value
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         self.set_to[alias] = version
