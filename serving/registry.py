@@ -12,7 +12,6 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from forecastle.access.principals import Permission, Principal
 from forecastle.errors import NotFoundError, PreconditionRequiredError
-from forecastle.registry.answering import Text
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.moves import as_document
 from forecastle.registry.promotions import Promoter, head_of, versions_served
@@ -25,7 +24,7 @@ from serving.authentication import current_principal
 SECURITY = [{"api_key": []}]
 ROUTE = "/api/v1/registry"
 
-Reason = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=2_000)]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2_000, pattern=r"^[^\x00]*$")]
 
 
 class NamePath(BaseModel):

@@ -83,10 +83,11 @@ class MlflowRest:
             for found in model.get("aliases", []):
                 aliases.setdefault((model["name"], int(found["version"])), []).append(found["alias"])
         wanted = {"filter": f"name='{name}'"} if name else {}
-        return [
+        versions = [
             _version(item, aliases.get((item["name"], int(item["version"])), []))
             for item in self._all("model-versions/search", "model_versions", **wanted)
         ]
+        return sorted(versions, key=lambda version: (version.created_at_ms, version.version), reverse=True)
 
     def get_version(self, name: str, version: int) -> Version:
         """One version. Raises NotFoundError."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
 from forecastle.store.database import Connection
@@ -84,18 +83,3 @@ def read_chain(connection: Connection) -> Iterator[ChainedStep]:
         )
         for row in cursor:
             yield ChainedStep(row["step"], row["previous_hash"], row["hash"], row["content"], row["chained_afterwards"])
-
-
-@dataclass(frozen=True)
-class Head:
-    """The newest step of the whole ledger."""
-
-    step: int
-    hash: str
-    recorded_at: datetime
-
-
-def find_head(connection: Connection) -> Head | None:
-    """The newest step of the ledger, or None where it is empty."""
-    row = connection.execute("select step, hash, recorded_at from promotions order by step desc limit 1").fetchone()
-    return None if row is None else Head(**row)
