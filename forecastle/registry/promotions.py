@@ -114,7 +114,14 @@ class Promoter:
         Raises NotFoundError where there was none, IntegrityError where its files are not what was approved.
         """
         principal.require(Permission.PROMOTE)
-        return self._move(model_name, principal, reason, head, self._one_before)
+
+        def choose(confirmed: Sequence[LedgerStep]) -> _Target:
+            approved = self._one_before(confirmed)
+            own = approved.provenance.get("trained_by") == principal.name
+            reviewed = Review(approved.verdict, overridden=False, trained_by_actor=own)
+            return _Target("rollback", approved.to_version, approved.files, approved.provenance, reviewed)
+
+        return self._move(model_name, principal, reason, head, choose)
 
     def finish_or_undo(self, model_name: str) -> list[LedgerStep]:
         """Settle what was interrupted; returns the steps that this took.
@@ -136,14 +143,12 @@ class Promoter:
             self._settle(connection, model_name)
             self._set_aliases(model_name, _moves(ledger.confirmed_steps(connection, model_name)))
 
-    def _one_before(self, confirmed: Sequence[LedgerStep]) -> _Target:
+    def _one_before(self, confirmed: Sequence[LedgerStep]) -> Promotion:
         served = versions_served(_moves(confirmed))
         if len(served) < 2:
             raise NotFoundError("no earlier version served, there is nothing to go back to")
-        approved = served[-2]
-        approved_files(self.objects, approved)
-        reviewed = Review(approved.verdict, overridden=False, trained_by_actor=False)
-        return _Target("rollback", approved.to_version, approved.files, approved.provenance, reviewed)
+        approved_files(self.objects, served[-2])
+        return served[-2]
 
     def _keep(self, found: VersionFiles) -> tuple[ApprovedFile, ...]:
         """Copy every file under its digest, out of reach of whoever may write the run."""

@@ -310,7 +310,9 @@ def test_an_override_by_an_admin_is_written_down(promoter: Promoter, aliases: An
     aliases.provenance = {"gate.verdict": "PROMOTE", "trained_by": "dana"}
     promoter.promote(MODEL, 3, reviewer, "better")
     back = promoter.rollback(MODEL, reviewer, "was better").promotion
-    assert (back.to_version, back.verdict, back.overridden) == (2, "HOLD", False)
+    assert (back.to_version, back.verdict, back.overridden, back.trained_by_actor) == (2, "HOLD", False, False)
+    promoter.promote(MODEL, 3, reviewer, "better")
+    assert promoter.rollback(MODEL, Principal("dana", Role.REVIEWER), "mine was better").promotion.trained_by_actor
 
 
 def test_who_trained_it_does_not_promote_it_and_nothing_is_written(
