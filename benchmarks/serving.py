@@ -46,9 +46,7 @@ def main(
 ) -> None:
     """Measure the façade and its peers, and print tables."""
     if write and (quick or only):
-        raise click.UsageError(
-            "the page holds one whole run: --write goes with neither --quick nor --only"
-        )
+        raise click.UsageError("the page holds one whole run: --write goes with neither --quick nor --only")
     wanted = [name for name in PARTS if not only or name in only]
     plan = QUICK if quick else Plan(seconds, rounds)
     with serving(plan, workers[:1] if quick else workers, quick) as ready:

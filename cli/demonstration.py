@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from cli.data import GENERATED_COLUMNS, import_with_progress, write_issues
+from cli.promotions import promoter
 from cli.rooms import FACADE, MLFLOW, POSTGRESQL, S3, Room, opened, say
 from cli.servers import show_addresses, wait_for_interrupt
 from cli.tables import table
@@ -20,12 +21,12 @@ from cli.training import run_training
 from forecastle.access.principals import Permission, Role, add_user
 from forecastle.errors import ConflictError, NothingServesError, ServerError
 from forecastle.generator.issues import Portfolio, generate_issues
-from forecastle.registry.loading import loadable
-from forecastle.registry.promotions import STAGING, Promoter
+from forecastle.registry.mlflow_rest import MlflowRest
+from forecastle.registry.promotions import STAGING
 from forecastle.sources.importing import IssueImport
 from forecastle.sources.mapping import Mapping
 from forecastle.store.principals import list_enabled
-from projects import EXPECTATIONS, discover, get_model_type
+from projects import EXPECTATIONS, get_model_type
 from projects.entry import ALL
 
 MODEL_TYPE = "delivery.story_points"
@@ -98,12 +99,10 @@ def _import(room: Room) -> None:
 
 
 def _promote(room: Room) -> str:
-    from forecastle.registry.tracking import Tracking  # MLflow takes seconds to import
-
-    tracking = Tracking(room.settings.require_tracking_uri())
-    newest = tracking.version_at_alias(MODEL_TYPE, STAGING)
+    rest = MlflowRest.of(room.settings)
+    newest = rest.version_at_alias(MODEL_TYPE, STAGING)
     principal = room.principal(Permission.PROMOTE)
-    step = Promoter(room.database, room.objects, tracking, loadable(discover())).promote(
+    step = promoter(room, rest).promote(
         MODEL_TYPE, newest.version, principal, "demonstration: the newest version, reviewed by nobody"
     )
     mode = "single-user mode" if step.promotion.single_user_mode else "several users"

@@ -1,40 +1,50 @@
-"""Versions, and which one serves."""
+"""Versions: which there are, which one serves, how they differ, and what they answered."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
-from cli.rooms import MLFLOW, POSTGRESQL, S3, Room, opened
+from cli import promotions
+from cli.performance import performance
+from cli.promotions import registry
+from cli.rooms import opened, say
 from cli.tables import table
-from forecastle.access.principals import Permission
 from forecastle.errors import NotFoundError
-from forecastle.registry.loading import loadable
-from forecastle.registry.performance import Performance, performance_of
-from forecastle.registry.promotions import Promoter
+from forecastle.registry.loading import type_of
+from forecastle.registry.mlflow_rest import MlflowRest, Version
+from forecastle.registry.moves import as_document, sentence
+from forecastle.registry.review import UNGATED
 from forecastle.store import promotions as ledger
+from forecastle.store.blast_radius import Affected, affected_projects
+from forecastle.store.database import Connection
 from forecastle.store.datasets import find_redaction
-from forecastle.store.promotions import LedgerStep
 from projects import discover
+
+CLOCKS_DIFFER = timedelta(days=1)
+"""How far the clocks of façades and MLflow may be apart before a prediction seems older than its version."""
+_TRUSTED = ("gate.verdict", "gate.margin", "dataset.digest", "feature.digest", "git.commit", "trained_by")
 
 
 @click.group()
 def models() -> None:
-    """List versions, show one, and move production."""
+    """List versions, compare them, move production, and look back at how it was moved."""
 
 
-@contextmanager
-def _registry() -> Iterator[tuple[Room, Any]]:
-    from forecastle.registry.tracking import Tracking  # MLflow takes seconds to import
-
-    with opened((POSTGRESQL, S3, MLFLOW)) as room:
-        yield room, Tracking(room.settings.require_tracking_uri())
+for _command in (
+    promotions.promote,
+    promotions.rollback,
+    promotions.history,
+    promotions.at,
+    promotions.verify_ledger,
+    performance,
+):
+    models.add_command(_command)
 
 
 @models.command("list")
@@ -42,8 +52,8 @@ def _registry() -> Iterator[tuple[Room, Any]]:
 @click.option("--json", "as_json", is_flag=True)
 def list_models(name: str | None, as_json: bool) -> None:
     """Every version, with its aliases; `serves` is what the ledger says."""
-    with _registry() as (room, tracking):
-        versions = tracking.list_versions(name)
+    with registry() as (room, rest):
+        versions = rest.list_versions(name)
         with room.database.transaction() as connection:
             serving = {n: step.promotion.to_version for n, step in ledger.serving(connection).items()}
     rows = [
@@ -52,6 +62,7 @@ def list_models(name: str | None, as_json: bool) -> None:
             "version": v.version,
             "aliases": list(v.aliases),
             "serves": serving.get(v.name) == v.version,
+            "verdict": v.tags.get("gate.verdict", UNGATED),
             "mae": v.tags.get("mae", ""),
             "trained_by": v.tags.get("trained_by", ""),
         }
@@ -60,11 +71,9 @@ def list_models(name: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
-    cells = [
-        [r["name"], str(r["version"]), ", ".join(r["aliases"]), "yes" if r["serves"] else "", r["mae"], r["trained_by"]]
-        for r in rows
-    ]
-    click.echo("\n".join(table(["model", "version", "aliases", "serves", "mae", "trained by"], cells)))
+    shown = [{**row, "aliases": ", ".join(row["aliases"]), "serves": "yes" if row["serves"] else ""} for row in rows]
+    head = ["model", "version", "aliases", "serves", "verdict", "mae", "trained by"]
+    click.echo("\n".join(table(head, [[str(value) for value in row.values()] for row in shown])))
 
 
 @models.command("show")
@@ -72,132 +81,103 @@ def list_models(name: str | None, as_json: bool) -> None:
 @click.argument("version", type=int, required=False)
 @click.option("--json", "as_json", is_flag=True)
 def show_model(name: str, version: int | None, as_json: bool) -> None:
-    """One version with its tags (that in production where none is named), and every move of production."""
-    with _registry() as (room, tracking):
+    """One version (that in production where none is named): verdict, tags, approved files, and every move."""
+    with registry() as (room, rest):
         with room.database.transaction() as connection:
             moves = ledger.confirmed_steps(connection, name)
         if not version and not moves:
             raise NotFoundError(f"nothing of {name} was ever in production; name a version: `forecastle models list`")
-        found = tracking.get_version(name, version or moves[-1].promotion.to_version)
+        found = rest.get_version(name, version or moves[-1].promotion.to_version)
         with room.database.transaction() as connection:
             redacted_at = find_redaction(connection, found.tags.get("dataset.digest", ""))
+    verdict = found.tags.get("gate.verdict", UNGATED)
+    approved = next((m.promotion.files for m in reversed(moves) if m.promotion.to_version == found.version), ())
+    files = {file.name: file.sha256 for file in approved}
     if as_json:
-        more = {"dataset_redacted_at": redacted_at, "moves": [_move(step) for step in moves]}
-        click.echo(json.dumps({**found.__dict__, "tags": dict(found.tags), **more}, default=str))
+        history = [as_document(step) for step in moves]
+        more = {"dataset_redacted_at": redacted_at, "verdict": verdict, "files": files, "moves": history}
+        click.echo(json.dumps({**asdict(found), **more}, default=_text))
         return
-    click.echo(
-        f"{found.name} version {found.version}, aliases: {', '.join(found.aliases) or 'none'}, run {found.run_id}"
-    )
-    for tag, value in sorted(found.tags.items()):
-        click.echo(f"  {tag:<24} {value}")
+    aliases = ", ".join(found.aliases) or "none"
+    click.echo(f"{found.name} version {found.version}, {verdict}, aliases: {aliases}, run {found.run_id}")
+    for key, value in [*sorted(found.tags.items()), *files.items()]:
+        click.echo(f"  {key:<24} {value}")
     if redacted_at:
         click.echo(
             f"  text was erased from its dataset at {redacted_at:%Y-%m-%d %H:%M:%S}Z; the digest is that of before"
         )
     for step in moves:
-        click.echo(_sentence(step))
+        click.echo(sentence(step))
 
 
-@models.command("promote")
+@models.command("diff")
+@click.argument("name")
+@click.argument("before", type=int, metavar="A")
+@click.argument("after", type=int, metavar="B")
+@click.option("--all", "everything", is_flag=True, help="Also what is equal.")
+@click.option("--json", "as_json", is_flag=True)
+def diff(name: str, before: int, after: int, everything: bool, as_json: bool) -> None:
+    """Versions A and B of NAME side by side: where they come from, their baselines, metrics and parameters."""
+    with registry() as (_, rest):
+        first, second = (_described(rest, rest.get_version(name, number)) for number in (before, after))
+    if as_json:
+        click.echo(json.dumps({"name": name, str(before): first, str(after): second}))
+        return
+    rows = [
+        [part, key, first[part].get(key, ""), second[part].get(key, "")]
+        for part in first
+        for key in sorted({*first[part], *second[part]})
+    ]
+    shown = [row for row in rows if everything or row[2] != row[3]]
+    cells = [[part, key, *(f"{v:.6g}" if isinstance(v, float) else v for v in values)] for part, key, *values in shown]
+    if cells:
+        click.echo("\n".join(table(["", "what", str(before), str(after)], cells)))
+    if len(shown) < len(rows):
+        say(f"{len(rows) - len(shown)} more are equal; --all shows them")
+
+
+def _described(rest: MlflowRest, version: Version) -> dict[str, Mapping[str, Any]]:
+    """A version by parts: origin, baselines (their errors on identical rows), metrics, params."""
+    run, model_type = rest.get_run(version.run_id), type_of(discover(), version.name)
+    baselines = {f"mae.{name}" for name in (model_type.baselines if model_type else ())}
+    return {
+        "origin": {name: version.tags[name] for name in _TRUSTED if name in version.tags},
+        "baselines": {name: value for name, value in run.metrics.items() if name in baselines},
+        "metrics": {name: value for name, value in run.metrics.items() if name not in baselines},
+        "params": run.params,
+    }
+
+
+@models.command("affected")
 @click.argument("name")
 @click.argument("version", type=int)
-@click.option("--reason", "-m", required=True, help="Why; it stands in the ledger.")
-def promote(name: str, version: int, reason: str) -> None:
-    """Let VERSION of NAME serve."""
-    with _registry() as (room, tracking):
-        principal = room.principal(Permission.PROMOTE)
-        step = Promoter(room.database, room.objects, tracking, loadable(discover())).promote(
-            name, version, principal, _given(reason)
-        )
-    click.echo(_sentence(step))
-
-
-@models.command("rollback")
-@click.argument("name")
-@click.option("--reason", "-m", required=True, help="Why; it stands in the ledger.")
-def rollback(name: str, reason: str) -> None:
-    """Let the version of NAME serve that served before."""
-    with _registry() as (room, tracking):
-        principal = room.principal(Permission.PROMOTE)
-        step = Promoter(room.database, room.objects, tracking, loadable(discover())).rollback(
-            name, principal, _given(reason)
-        )
-    click.echo(_sentence(step))
-
-
-@models.command("performance")
-@click.argument("name")
-@click.option("--project", help="Key or id of a project.")
-@click.option("--version", type=int)
-@click.option("--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]), help="Asked since, UTC.")
 @click.option("--json", "as_json", is_flag=True)
-def performance(name: str, project: str | None, version: int | None, since: datetime | None, as_json: bool) -> None:
-    """How NAME, a model type or a registered model, does on known outcomes, by version and project."""
-    with opened((POSTGRESQL,)) as room:
-        moment = since.replace(tzinfo=UTC) if since else None
-        _, found = performance_of(room.database, discover(), name, project, version, moment)
+def affected(name: str, version: int, as_json: bool) -> None:
+    """How many predictions VERSION of NAME made, by project, and when the first and the last."""
+    with opened() as room, room.database.transaction() as connection:
+        found = affected_projects(connection, name, version, _made_at(connection, name, version))
     if as_json:
-        click.echo(json.dumps([asdict(each) for each in found], default=str))
-        return
-    click.echo("\n".join(table(_PERFORMANCE, [_performance_cells(each) for each in found])))
-    for note in sorted({each.realised.note for each in found if each.realised.note}):
-        click.echo(note)
+        click.echo(json.dumps([asdict(row) for row in found], default=_text))
+    elif found:
+        head = ("project", "predictions", "first (UTC)", "last (UTC)", "project id")
+        click.echo("\n".join(table(head, [_cells(row) for row in found])))
+        say(f"{sum(row.predictions for row in found):,} predictions of {name} version {version}")
+    else:
+        say(f"{name} version {version} made no prediction that is still kept")
 
 
-_PERFORMANCE = ["model", "version", "project", "rows", "waiting", "mae", "baseline", "skill", "coverage", "target"]
+def _made_at(connection: Connection, name: str, version: int) -> datetime | None:
+    """Since when there can be predictions of a version; None where the ledger does not know."""
+    for step in ledger.confirmed_steps(connection, name):
+        if step.promotion.to_version == version and "created_at" in step.promotion.provenance:
+            return datetime.fromisoformat(step.promotion.provenance["created_at"]) - CLOCKS_DIFFER
+    return None
 
 
-def _performance_cells(found: Performance) -> list[str]:
-    realised = found.realised
-    skill, coverage = realised.skill, realised.coverage
-    return [
-        found.registered_model,
-        str(found.version),
-        found.project or "all",
-        f"{realised.rows:,}",
-        f"{found.waiting:,}",
-        _number(realised.mean_absolute_error),
-        _number(realised.baseline_mean_absolute_error),
-        "" if skill is None else _between(skill.value, skill.low, skill.high, "+.1%"),
-        "" if coverage is None else _between(coverage.share, coverage.low, coverage.high, ".0%"),
-        "" if coverage is None else f"{coverage.target:.0%}",
-    ]
+def _text(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def _between(value: float | None, low: float | None, high: float | None, form: str) -> str:
-    shown, *bounds = ("unbounded" if each is None else format(each, form) for each in (value, low, high))
-    return f"{shown} ({bounds[0]} to {bounds[1]})"
-
-
-def _given(reason: str) -> str:
-    if not reason.strip():
-        raise click.BadParameter("say why in a few words", param_hint="--reason")
-    return reason.strip()
-
-
-def _sentence(step: LedgerStep) -> str:
-    moved = step.promotion
-    alone = ", single-user mode" if moved.single_user_mode else ""
-    return (
-        f"{step.recorded_at:%Y-%m-%d %H:%M:%S}Z  {moved.action} {moved.model_name} "
-        f"{moved.from_version or 'nothing'} -> {moved.to_version} by {moved.actor}{alone}: {moved.reason}"
-    )
-
-
-def _move(step: LedgerStep) -> dict[str, Any]:
-    moved = step.promotion
-    return {
-        "at": step.recorded_at.isoformat(),
-        "action": moved.action,
-        "from": moved.from_version,
-        "to": moved.to_version,
-        "by": moved.actor,
-        "reason": moved.reason,
-        "verdict": moved.verdict,
-        "single_user_mode": moved.single_user_mode,
-        "files": {file.name: file.sha256 for file in moved.files},
-    }
+def _cells(row: Affected) -> list[str]:
+    moments = [f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (row.first_at, row.last_at)]
+    return [row.project_key, f"{row.predictions:,}", *moments, str(row.project_id)]

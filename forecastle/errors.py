@@ -8,9 +8,11 @@
     │   └── NotAuthenticatedError no key, or one that is not known
     ├── InputError                what was handed in is wrong
     │   ├── InvalidRowsError      rows of a file broke rules of the expectation suite
-    │   └── NotEnoughDataError    fewer rows than declared
+    │   ├── NotEnoughDataError    fewer rows than declared
+    │   └── PreconditionRequiredError  it was not said what the change is based on
     ├── NothingServesError        no version of this model type is in production
     ├── ConflictError             somebody else moved first (trying again may help)
+    │   └── PreconditionFailedError  what the change is based on is no longer so
     ├── SuiteError                an expectation suite did not load whole
     ├── TrainingError             a training run failed
     └── IntegrityError            a file is not the one that the ledger approved
@@ -98,6 +100,10 @@ class NotEnoughDataError(InputError):
         )
 
 
+class PreconditionRequiredError(InputError):
+    code = "precondition_required"
+
+
 class NothingServesError(ForecastleError):
     code = "nothing_serves"
 
@@ -105,6 +111,11 @@ class NothingServesError(ForecastleError):
 class ConflictError(ForecastleError):
     code = "conflict"
     retryable = True
+
+
+class PreconditionFailedError(ConflictError):
+    code = "precondition_failed"
+    retryable = False
 
 
 class SuiteError(ForecastleError):

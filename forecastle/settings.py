@@ -12,10 +12,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from forecastle.errors import ConfigurationError
+
+FourEyes = Literal["always", "unless-alone", "never"]
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]*[\w-][\w.-]*)*/?", re.ASCII)
 _TLS_WORDS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}
@@ -72,6 +74,12 @@ def _level(text: str) -> str:
     return text.upper()
 
 
+def _four_eyes(text: str) -> str:
+    if text not in get_args(FourEyes):
+        raise ValueError("not a rule")
+    return text
+
+
 def _home(text: str) -> Path:
     return Path(text).expanduser()
 
@@ -102,6 +110,15 @@ class Settings:
         None,
         "MLflow server to use; without it an embedded one starts",
         secret=True,
+    )
+    mlflow_tracking_username: str | None = _setting(
+        "MLFLOW_TRACKING_USERNAME", None, "user as whom MLflow is asked, where it wants to know"
+    )
+    mlflow_tracking_password: str | None = _setting(
+        "MLFLOW_TRACKING_PASSWORD", None, "password of the user as whom MLflow is asked", secret=True
+    )
+    mlflow_tracking_token: str | None = _setting(
+        "MLFLOW_TRACKING_TOKEN", None, "bearer token with which MLflow is asked, instead of a user", secret=True
     )
     redis_url: str | None = _setting(
         "REDIS_URL",
@@ -146,6 +163,12 @@ class Settings:
         None,
         "API key of the person at the command line; one person alone needs none",
         secret=True,
+    )
+    four_eyes: FourEyes = _setting(
+        "FORECASTLE_FOUR_EYES",
+        "unless-alone",
+        "who trained a version does not promote it: always, unless-alone, never",
+        _four_eyes,
     )
     job_run: str | None = _setting(
         "FORECASTLE_JOB_RUN", None, "run of a job on whose behalf an entry point works; set by the worker"

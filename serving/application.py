@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -13,8 +14,11 @@ from flask_openapi3.models.security_scheme import SecurityScheme
 
 import projects
 from forecastle import __version__
-from forecastle.errors import ServerError
+from forecastle.errors import ConfigurationError, ServerError
 from forecastle.registry.cache import MEGABYTE, ModelCache
+from forecastle.registry.loading import loadable
+from forecastle.registry.mlflow_rest import MlflowRest
+from forecastle.registry.promotions import Promoter
 from forecastle.registry.serving import ServingModels
 from forecastle.settings import Settings
 from forecastle.store.database import Database
@@ -28,6 +32,7 @@ from serving.ground_truth import ground_truth_blueprint
 from serving.models import models_blueprint
 from serving.performance import performance_blueprint
 from serving.predictions import predictions_blueprint
+from serving.registry import registry_blueprint
 from serving.replay import replay_blueprint
 
 MOST_BODY_BYTES = 4 * 1024 * 1024
@@ -46,9 +51,25 @@ def create_application(settings: Settings | None = None) -> Flask:
     cache = ModelCache(settings.model_cache_mb * MEGABYTE)
     models = ServingModels(database, Objects.of(settings), projects.discover(), cache)
     # Streams hold threads: half of them stay free for single requests.
-    application = build(database, models, most_streams=max(1, settings.http_threads // 2))
+    most_streams = max(1, settings.http_threads // 2)
+    application = build(database, models, lambda: promoter_of(settings, database), most_streams)
     models.start()
     return application
+
+
+def promoter_of(settings: Settings, database: Database) -> Promoter:
+    """Moves production through MLflow's REST API. Raises ConfigurationError where no MLflow is named."""
+    return Promoter(
+        database,
+        Objects.of(settings),
+        MlflowRest.of(settings, retries=1),
+        loadable(projects.discover()),
+        settings.four_eyes,
+    )
+
+
+def _no_promoter() -> Promoter:
+    raise ConfigurationError("this façade knows no MLflow: start it with MLFLOW_TRACKING_URI")
 
 
 class _Json(DefaultJSONProvider):
@@ -61,8 +82,13 @@ class _Json(DefaultJSONProvider):
             raise ValueError("nested too deeply") from None
 
 
-def build(database: Database, models: ServingModels, most_streams: int = 4) -> Flask:
-    """The application over these parts."""
+def build(
+    database: Database,
+    models: ServingModels,
+    promoter: Callable[[], Promoter] = _no_promoter,
+    most_streams: int = 4,
+) -> Flask:
+    """The application over these parts; `promoter` is asked for one when production is to be moved."""
     app = OpenAPI(
         __name__,
         info=Info(title="Forecastle", version=__version__),
@@ -84,6 +110,10 @@ def build(database: Database, models: ServingModels, most_streams: int = 4) -> F
     app.register_api(ground_truth_blueprint(database, _PROBLEM_RESPONSES))
     app.register_api(performance_blueprint(model_types, database, _PROBLEM_RESPONSES))
 
+    app.register_api(
+        registry_blueprint(projects.discover(), database, promoter, {**_PROBLEM_RESPONSES, **_MOVE_PROBLEMS})
+    )
+
     @app.get("/health/live", summary="Whether the process answers", responses={200: None, 400: _PROBLEM_RESPONSES[400]})
     def live() -> Any:
         return jsonify({"status": "alive"})
@@ -92,17 +122,30 @@ def build(database: Database, models: ServingModels, most_streams: int = 4) -> F
     return app
 
 
-_PROBLEM_RESPONSES: dict[Any, Any] = {
-    status: {
-        "description": description,
-        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+def _documented(descriptions: dict[int, str]) -> dict[Any, Any]:
+    return {
+        status: {
+            "description": description,
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status, description in descriptions.items()
     }
-    for status, description in (
-        (400, "Fields that cannot be used, each with a pointer"),
-        (401, "No API key, or one that is not known"),
-        (403, "The role does not permit it"),
-        (404, "It does not exist"),
-        (413, "The body is too large"),
-        (503, "Nothing serves, or a server is away"),
-    )
-}
+
+
+_PROBLEM_RESPONSES = _documented(
+    {
+        400: "Fields that cannot be used, each with a pointer",
+        401: "No API key, or one that is not known",
+        403: "The role does not permit it",
+        404: "It does not exist",
+        413: "The body is too large",
+        503: "Nothing serves, or a server is away",
+    }
+)
+_MOVE_PROBLEMS = _documented(
+    {
+        409: "It serves already, or its files are not what was trained or approved",
+        412: "Somebody else moved production first",
+        428: "If-Match is missing",
+    }
+)

@@ -19,7 +19,11 @@ STATUS: dict[type[errors.ForecastleError], int] = {
     errors.NotAllowedError: 403,
     errors.NotFoundError: 404,
     errors.InputError: 400,
+    errors.PreconditionRequiredError: 428,
     errors.ConflictError: 409,
+    errors.PreconditionFailedError: 412,
+    errors.IntegrityError: 409,
+    errors.ConfigurationError: 503,
     errors.NothingServesError: 503,
     errors.ServerError: 503,
 }
@@ -137,6 +141,8 @@ def _title(status: int) -> str:
         404: "Not found",
         405: "Method not allowed",
         409: "Conflict",
+        412: "Precondition failed",
         413: "Too large",
+        428: "Precondition required",
         503: "Unavailable",
     }.get(status, "Internal error" if status >= 500 else "Refused")

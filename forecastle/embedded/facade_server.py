@@ -69,7 +69,10 @@ def environment(folder: Path, settings: Settings) -> dict[str, str]:
 
 def secrets_of(settings: Settings) -> list[str]:
     """What must not stand in an error."""
-    addresses = (settings.database_url, settings.redis_url)
+    addresses = (settings.database_url, settings.redis_url, settings.mlflow_tracking_uri)
     passwords = [urlsplit(address).password or "" for address in addresses if address]
-    found = (*passwords, *map(unquote, passwords), settings.aws_secret_access_key, settings.aws_session_token)
+    found = (
+        *(*passwords, *map(unquote, passwords), settings.aws_secret_access_key, settings.aws_session_token),
+        *(settings.mlflow_tracking_password, settings.mlflow_tracking_token),
+    )
     return [secret for secret in found if secret]

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from forecastle.access.principals import Permission, Principal
-from forecastle.errors import ConflictError, ForecastleError, IntegrityError, NotFoundError
+from forecastle.errors import (
+    ConflictError,
+    ForecastleError,
+    IntegrityError,
+    NotFoundError,
+    PreconditionFailedError,
+)
+from forecastle.registry.review import Review, review
+from forecastle.settings import FourEyes
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Connection, Database
 from forecastle.store.identifiers import new_id
@@ -20,7 +28,9 @@ from forecastle.store.objects import Objects, digest_of
 from forecastle.store.promotions import ApprovedFile, LedgerStep, Promotion
 
 PRODUCTION, STAGING, PREVIOUS = "production", "staging", "previous"
-UNGATED = "UNGATED"  # the verdict of a promotion that no gate has looked at
+LEDGER_TAG = "ledger.step"
+"""The tag of a version that names the step by which it was last moved into production, and its hash."""
+NEVER_MOVED = "never-moved"
 
 
 @dataclass(frozen=True)
@@ -33,61 +43,112 @@ class VersionFiles:
 
 
 class AliasKeeper(Protocol):
-    """What a promotion needs of MLflow."""
+    """What a promotion needs of MLflow. All but `find_alias` raise NotFoundError for what is not there."""
 
     def version_files(self, name: str, version: int) -> VersionFiles: ...
+
+    def find_alias(self, name: str, alias: str) -> int | None: ...
 
     def set_alias(self, name: str, alias: str, version: int) -> None: ...
 
     def remove_alias(self, name: str, alias: str) -> None: ...
 
+    def set_tag(self, name: str, version: int, key: str, value: str) -> None: ...
+
 
 @dataclass(frozen=True)
 class _Target:
-    """What is to serve: a version, its approved files and where it comes from."""
+    """What is to serve: a version, its approved files, where it comes from, and what was said of it."""
 
     action: ledger.Action
     version: int
     files: tuple[ApprovedFile, ...]
     provenance: Mapping[str, str]
+    review: Review
 
 
 @dataclass(frozen=True)
 class Promoter:
-    """Moves production of registered models, and writes every move into the ledger."""
+    """Moves production of registered models, and writes every move into the ledger.
+
+    Moves take the `head` that the caller has seen (`head_of`), and raise PreconditionFailedError where production was
+    moved since; without it they move whatever is there.
+    """
 
     database: Database
     objects: Objects
     aliases: AliasKeeper
     check: Callable[[str, VersionFiles], None]
     """Raises where the façade could not load a version of this registered model."""
+    four_eyes: FourEyes = "unless-alone"
 
-    def promote(self, model_name: str, version: int, principal: Principal, reason: str) -> LedgerStep:
+    def promote(
+        self,
+        model_name: str,
+        version: int,
+        principal: Principal,
+        reason: str,
+        *,
+        override: bool = False,
+        head: str | None = None,
+    ) -> LedgerStep:
         """Let `version` serve.
 
         Raises NotAllowedError, NotFoundError, ConflictError where it already serves, and what `check` raises.
         """
         principal.require(Permission.PROMOTE)
         found = self.aliases.version_files(model_name, version)
-        self.check(model_name, found)
-        target = _Target("promote", version, self._keep(found), found.provenance)
-        return self._move(model_name, principal, reason, lambda confirmed: target)
 
-    def rollback(self, model_name: str, principal: Principal, reason: str) -> LedgerStep:
-        """Let the version serve that served before.
+        def choose(confirmed: Sequence[LedgerStep]) -> _Target:
+            reviewed = review(
+                found.provenance, principal, override=override, first=not confirmed, four_eyes=self.four_eyes
+            )
+            self.check(model_name, found)
+            return _Target("promote", version, self._keep(found), found.provenance, reviewed)
+
+        return self._move(model_name, principal, reason, head, choose)
+
+    def rollback(self, model_name: str, principal: Principal, reason: str, *, head: str | None = None) -> LedgerStep:
+        """Let the version serve that served before. It was reviewed when it was promoted, and is not anew.
 
         Raises NotFoundError where there was none, IntegrityError where its files are not what was approved.
         """
         principal.require(Permission.PROMOTE)
-        return self._move(model_name, principal, reason, self._one_before)
 
-    def _one_before(self, confirmed: Sequence[LedgerStep]) -> _Target:
-        served = versions_served(step.promotion for step in confirmed)
+        def choose(confirmed: Sequence[LedgerStep]) -> _Target:
+            approved = self._one_before(confirmed)
+            own = approved.provenance.get("trained_by") == principal.name
+            reviewed = Review(approved.verdict, overridden=False, trained_by_actor=own)
+            return _Target("rollback", approved.to_version, approved.files, approved.provenance, reviewed)
+
+        return self._move(model_name, principal, reason, head, choose)
+
+    def finish_or_undo(self, model_name: str) -> list[LedgerStep]:
+        """Settle what was interrupted; returns the steps that this took.
+
+        A move is finished where its alias stands, production is what it was moved from, and its files are the approved
+        ones; else it is undone. A move that is under way is waited for. Raises ServerError, ConflictError.
+        """
+        with self.database.transaction() as connection, ledger.locked(connection, model_name):
+            return self._settle(connection, model_name)
+
+    def interrupted(self) -> list[str]:
+        """Registered models that `finish_or_undo` should look at; their moves may be under way as well."""
+        with self.database.transaction() as connection:
+            return sorted({step.promotion.model_name for step in ledger.open_intents(connection)})
+
+    def restore_aliases(self, model_name: str) -> None:
+        """Let `production` and `previous` name what the ledger says, whatever was made of them in MLflow."""
+        with self.database.transaction() as connection, ledger.locked(connection, model_name):
+            self._settle(connection, model_name)
+            self._set_aliases(model_name, _moves(ledger.confirmed_steps(connection, model_name)))
+
+    def _one_before(self, confirmed: Sequence[LedgerStep]) -> Promotion:
+        served = versions_served(_moves(confirmed))
         if len(served) < 2:
             raise NotFoundError("no earlier version served, there is nothing to go back to")
-        approved = served[-2]
-        approved_files(self.objects, approved)
-        return _Target("rollback", approved.to_version, approved.files, approved.provenance)
+        approved_files(self.objects, served[-2])
+        return served[-2]
 
     def _keep(self, found: VersionFiles) -> tuple[ApprovedFile, ...]:
         """Copy every file under its digest, out of reach of whoever may write the run."""
@@ -103,56 +164,107 @@ class Promoter:
         model_name: str,
         principal: Principal,
         reason: str,
+        head: str | None,
         choose: Callable[[Sequence[LedgerStep]], _Target],
     ) -> LedgerStep:
         with self.database.transaction() as connection, ledger.locked(connection, model_name):
-            self._undo_open_intents(connection, model_name)
+            self._settle(connection, model_name)
             confirmed = ledger.confirmed_steps(connection, model_name)
+            connection.commit()  # nothing is held while files are copied
+            if head not in (None, head_of(confirmed)):
+                raise PreconditionFailedError(
+                    f"production of {model_name} was moved meanwhile: look at what serves now"
+                )
             target = choose(confirmed)
             before = confirmed[-1].promotion.to_version if confirmed else None
             if before == target.version:
                 raise ConflictError(f"{model_name} version {target.version} serves already")
-            promotion = Promotion(
-                promotion_id=new_id(),
-                action=target.action,
-                model_name=model_name,
-                from_version=before,
-                to_version=target.version,
-                actor=principal.name,
-                reason=reason,
-                verdict=UNGATED,
-                single_user_mode=principal.alone,
-                files=target.files,
-                provenance=target.provenance,
-            )
-            ledger.add_step(connection, promotion, "intent")
-            connection.commit()  # whoever comes after a crash has to find it
+            promotion = _promotion(model_name, before, target, principal, reason)
+            intent = ledger.add_step(connection, promotion, "intent")
             try:
-                self._set_aliases(model_name, [step.promotion for step in confirmed] + [promotion])
+                self._witness(intent)
+                self._set_aliases(model_name, [*_moves(confirmed), promotion])
             except ForecastleError:
-                with suppress(ForecastleError):  # what cannot be undone now is undone before the next promotion
-                    self._undo_open_intents(connection, model_name)
+                with suppress(ForecastleError):  # what cannot be undone now is settled before the next move
+                    self._undo(connection, promotion)
                 raise
-            ledger.add_step(connection, promotion, "confirmed")
-            connection.commit()
-            return ledger.confirmed_steps(connection, model_name)[-1]
+            return ledger.add_step(connection, promotion, "confirmed")
 
-    def _undo_open_intents(self, connection: Connection, model_name: str) -> None:
-        """Put the aliases back where a promotion was cut off between its intent and its confirmation."""
+    def _settle(self, connection: Connection, model_name: str) -> list[LedgerStep]:
+        """Finish or undo what was cut off between its intent and its confirmation."""
+        settled = []
         for step in ledger.open_intents(connection, model_name):
             confirmed = ledger.confirmed_steps(connection, model_name)
-            self._set_aliases(model_name, [found.promotion for found in confirmed])
-            ledger.add_step(connection, step.promotion, "undone")
-        connection.commit()
-
-    def _set_aliases(self, model_name: str, confirmed: Sequence[Promotion]) -> None:
-        """Let `production` and `previous` name what these moves leave to serve, or nothing."""
-        served = versions_served(confirmed)
-        for alias, place in ((PRODUCTION, -1), (PREVIOUS, -2)):
-            if len(served) >= -place:
-                self.aliases.set_alias(model_name, alias, served[place].to_version)
+            if self._is_all_but_confirmed(step.promotion, confirmed):
+                self._set_aliases(model_name, [*_moves(confirmed), step.promotion])
+                settled.append(ledger.add_step(connection, step.promotion, "confirmed"))
             else:
-                self.aliases.remove_alias(model_name, alias)
+                settled.append(self._undo(connection, step.promotion))
+        return settled
+
+    def _is_all_but_confirmed(self, promotion: Promotion, confirmed: Sequence[LedgerStep]) -> bool:
+        before = confirmed[-1].promotion.to_version if confirmed else None
+        if before != promotion.from_version:
+            return False
+        if self.aliases.find_alias(promotion.model_name, PRODUCTION) != promotion.to_version:
+            return False
+        try:
+            approved_files(self.objects, promotion)
+        except IntegrityError:
+            return False
+        return True
+
+    def _undo(self, connection: Connection, promotion: Promotion) -> LedgerStep:
+        """Put the aliases back, and say so."""
+        self._set_aliases(promotion.model_name, _moves(ledger.confirmed_steps(connection, promotion.model_name)))
+        return ledger.add_step(connection, promotion, "undone")
+
+    def _witness(self, intent: LedgerStep) -> None:
+        """Keep the hash of this step on the version in MLflow, where the ledger's end cannot be cut off unnoticed."""
+        promotion = intent.promotion
+        with suppress(NotFoundError):
+            value = f"{intent.step} {intent.hash}"
+            self.aliases.set_tag(promotion.model_name, promotion.to_version, LEDGER_TAG, value)
+
+    def _set_aliases(self, model_name: str, moves: Sequence[Promotion]) -> None:
+        """Let `production` and `previous` name what these moves leave to serve, or nothing."""
+        served = versions_served(moves)
+        for alias, place in ((PRODUCTION, -1), (PREVIOUS, -2)):
+            try:
+                if len(served) < -place:
+                    self.aliases.remove_alias(model_name, alias)
+                else:
+                    self.aliases.set_alias(model_name, alias, served[place].to_version)
+            except NotFoundError:  # deleted in MLflow; the ledger and its files do without
+                with suppress(NotFoundError):
+                    self.aliases.remove_alias(model_name, alias)
+
+
+def head_of(confirmed: Sequence[LedgerStep]) -> str:
+    """What names the present state of a registered model: the hash of its newest confirmed step."""
+    return confirmed[-1].hash if confirmed else NEVER_MOVED
+
+
+def _promotion(model_name: str, before: int | None, target: _Target, principal: Principal, reason: str) -> Promotion:
+    return Promotion(
+        promotion_id=new_id(),
+        action=target.action,
+        model_name=model_name,
+        from_version=before,
+        to_version=target.version,
+        actor=principal.name,
+        reason=reason,
+        verdict=target.review.verdict,
+        single_user_mode=principal.alone,
+        files=target.files,
+        provenance=target.provenance,
+        overridden=target.review.overridden,
+        trained_by_actor=target.review.trained_by_actor,
+    )
+
+
+def _moves(confirmed: Iterable[LedgerStep]) -> list[Promotion]:
+    return [step.promotion for step in confirmed]
 
 
 def versions_served(confirmed: Iterable[Promotion]) -> list[Promotion]:

@@ -26,6 +26,7 @@ from forecastle.registry import dataset as datasets
 from forecastle.registry.bundle import FOLDER, digest_of_files
 from forecastle.registry.declaration import Estimator, ModelType, Trainer, resolve
 from forecastle.registry.examples import Example, extract_all
+from forecastle.registry.mlflow_rest import Version
 from forecastle.registry.picture import residual_picture
 from forecastle.registry.promotions import STAGING
 from forecastle.registry.report import REPORT, report_page
@@ -39,7 +40,7 @@ from forecastle.registry.summary import (
     scores_by_project,
     version_tags,
 )
-from forecastle.registry.tracking import Version, mlflow_errors
+from forecastle.registry.tracking import mlflow_errors
 from forecastle.registry.training import DatasetInfo, Fitted, fit
 from forecastle.store.database import Database
 from forecastle.store.datasets import DatasetVersion

@@ -1,51 +1,33 @@
-"""The one door to MLflow: runs, registered models, versions and aliases."""
+"""The one door to MLflow's package: runs and trainings; registered models as `mlflow_rest` has them."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
 import requests
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.environment_variables import (
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
     MLFLOW_HTTP_REQUEST_MAX_RETRIES,
     MLFLOW_HTTP_REQUEST_TIMEOUT,
 )
 from mlflow.exceptions import ExecutionException, MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.utils.credentials import get_default_host_creds
 
-from forecastle.errors import ForecastleError, NotFoundError, ServerError, TrainingError
-from forecastle.registry.bundle import FOLDER
-from forecastle.registry.promotions import PREVIOUS, PRODUCTION, VersionFiles
+from forecastle.errors import ForecastleError, ServerError, TrainingError
+from forecastle.registry.mlflow_rest import NOT_FOUND, MlflowRest, basic, not_found
+from forecastle.registry.promotions import PREVIOUS, PRODUCTION
 from forecastle.settings import Settings
-
-PROVENANCE_TAGS = ("dataset.digest", "git.commit", "feature.digest", "bundle.digest", "trained_by")
 
 PATIENT_RETRIES = 5
 """How often a training asks again: with pauses of 0, 4, 8, 16 and 32 s it outlasts a restart of any server."""
-_NOT_FOUND = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
-
-
-@dataclass(frozen=True)
-class Version:
-    """A version of a registered model, as MLflow lists it."""
-
-    name: str
-    version: int
-    run_id: str
-    aliases: tuple[str, ...]
-    tags: Mapping[str, str]
-    created_at_ms: int
 
 
 @contextmanager
@@ -60,13 +42,13 @@ def mlflow_errors() -> Iterator[None]:
 
 
 def _translated(error: MlflowException) -> ForecastleError:
-    if error.error_code in _NOT_FOUND:
-        return NotFoundError("MLflow knows no such registered model or version; `forecastle models list` shows them")
+    if error.error_code in NOT_FOUND:
+        return not_found()
     return ServerError(f"MLflow refused or did not answer ({error.error_code}); is it running?")
 
 
-class Tracking:
-    """MLflow at one address. Every method raises ServerError where it does not answer.
+class Tracking(MlflowRest):
+    """MLflow at one address, with its runs and trainings. Every method raises ServerError where it does not answer.
 
     `retries` is how often this process, and a training that it starts, asks again before that.
     """
@@ -78,52 +60,8 @@ class Tracking:
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
+        super().__init__(uri, retries, _authorization(uri))
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-    def list_versions(self, name: str | None = None) -> list[Version]:
-        """Versions of one registered model, or of all, newest first. Raises NotFoundError."""
-        with mlflow_errors():
-            if name is not None:
-                self._client.get_registered_model(name)  # a search for what does not exist finds nothing, silently
-            found = self._client.search_model_versions(f"name='{name}'" if name else None)
-            aliases = {
-                (model.name, int(version)): alias
-                for model in self._client.search_registered_models()
-                for alias, version in model.aliases.items()
-            }
-        by_version: dict[tuple[str, int], list[str]] = {}
-        for model in aliases:
-            by_version.setdefault(model, []).append(aliases[model])
-        return [_version(item, by_version.get((item.name, int(item.version)), [])) for item in found]
-
-    def get_version(self, name: str, version: int) -> Version:
-        """One version. Raises NotFoundError."""
-        with mlflow_errors():
-            found = self._client.get_model_version(name, str(version))
-        return _version(found, list(found.aliases))
-
-    def version_at_alias(self, name: str, alias: str) -> Version:
-        """The version an alias names. Raises NotFoundError."""
-        with mlflow_errors():
-            found = self._client.get_model_version_by_alias(name, alias)
-        return _version(found, list(found.aliases))
-
-    def version_files(self, name: str, version: int) -> VersionFiles:
-        """The content of every file of a version: its bundle and the model for people. Raises NotFoundError."""
-        with mlflow_errors(), tempfile.TemporaryDirectory() as folder:
-            found = self._client.get_model_version(name, str(version))
-            for source, part in ((f"runs:/{found.run_id}/{FOLDER}", FOLDER), (found.source, "model")):
-                mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(Path(folder) / part))
-            files = {
-                _name_in_version(path.relative_to(folder)): path.read_bytes()
-                for path in sorted(Path(folder).rglob("*"))
-                if path.is_file()
-            }
-        provenance = {
-            "run_id": found.run_id,
-            **{tag: found.tags.get(tag, "unknown") for tag in PROVENANCE_TAGS},
-        }
-        return VersionFiles(version, files, provenance)
 
     def run_training(
         self, root: Path, settings: Settings, model_type: str, project: str, run_name: str | None = None
@@ -190,27 +128,10 @@ class Tracking:
             failure = self._client.get_run(found[1]).data.tags.get("failure", "its log says why")
         return f"run {found[1]} failed: {failure}"
 
-    def set_alias(self, name: str, alias: str, version: int) -> None:
-        with mlflow_errors():
-            self._client.set_registered_model_alias(name, alias, str(version))
 
-    def remove_alias(self, name: str, alias: str) -> None:
-        with mlflow_errors():
-            self._client.delete_registered_model_alias(name, alias)
-
-
-def _name_in_version(path: Path) -> str:
-    # A folder is downloaded as itself into the part that was asked for: bundle/bundle/x is bundle/x.
-    parts = path.parts
-    return "/".join(parts[1:] if len(parts) > 2 and parts[0] == parts[1] else parts)
-
-
-def _version(item: ModelVersion, aliases: list[str]) -> Version:
-    return Version(
-        name=item.name,
-        version=int(item.version),
-        run_id=item.run_id,
-        aliases=tuple(sorted(aliases)),
-        tags=dict(item.tags),
-        created_at_ms=int(item.creation_timestamp),
-    )
+def _authorization(uri: str) -> str | None:
+    """Who we are to MLflow, read as its own client reads it."""
+    found = get_default_host_creds(uri)
+    if found.token:
+        return f"Bearer {found.token}"
+    return basic(found.username, found.password) if found.username and found.password else None

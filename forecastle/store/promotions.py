@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Literal, LiteralString
 from uuid import UUID
 
 from psycopg import Error
+from psycopg.errors import LockNotAvailable
 from psycopg.types.json import Jsonb
 
+from forecastle.errors import ConflictError
 from forecastle.store.database import Connection
 
 CHANNEL = "forecastle_promotions"
@@ -40,6 +42,8 @@ class Promotion:
     """Who moved production from which version to which, when, why, and the digests of what was approved.
 
     `provenance` holds the run id, the dataset digest, the git commit and the feature digest of the version.
+    `overridden` says that an admin moved it against the verdict, `trained_by_actor` that no second pair of eyes
+    looked, `single_user_mode` that there was none.
     """
 
     promotion_id: UUID
@@ -53,23 +57,38 @@ class Promotion:
     single_user_mode: bool
     files: tuple[ApprovedFile, ...]
     provenance: Mapping[str, str]
+    overridden: bool = False
+    trained_by_actor: bool = False
 
 
 @dataclass(frozen=True)
 class LedgerStep:
+    """A step as it was written; `hash` is that of its content and of the step before it."""
+
     step: int
     outcome: Outcome
     recorded_at: datetime
+    hash: str
     promotion: Promotion
+
+
+LOCK_SECONDS = 30
+"""How long a promotion waits for another one of the same registered model."""
 
 
 @contextmanager
 def locked(connection: Connection, model_name: str) -> Iterator[None]:
     """Hold off every other promotion of this registered model, over any number of transactions.
 
-    The lock is the connection's: it goes with a process that is killed.
+    The lock is the connection's: it goes with a process that is killed. Raises ConflictError where somebody else
+    holds it for long.
     """
-    connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", (model_name,))
+    try:
+        connection.execute("select set_config('lock_timeout', %s, true)", (f"{LOCK_SECONDS}s",))
+        connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", (model_name,))
+        connection.execute("set local lock_timeout to default")
+    except LockNotAvailable as error:
+        raise ConflictError(f"somebody else is moving production of {model_name}; look again in a moment") from error
     try:
         yield
     finally:
@@ -79,27 +98,43 @@ def locked(connection: Connection, model_name: str) -> Iterator[None]:
             connection.commit()
 
 
-def add_step(connection: Connection, promotion: Promotion, outcome: Outcome) -> None:
-    """Write a step of a promotion; a confirmed one wakes the workers when the transaction commits."""
-    connection.execute(
-        "insert into promotions (promotion_id, outcome, action, model_name, from_version, to_version, actor, reason, "
-        "verdict, single_user_mode, files, provenance) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-        (
-            promotion.promotion_id, outcome, promotion.action, promotion.model_name, promotion.from_version,
-            promotion.to_version, promotion.actor, promotion.reason, promotion.verdict, promotion.single_user_mode,
-            Jsonb([asdict(file) for file in promotion.files]), Jsonb(dict(promotion.provenance)),
-        ),
-    )  # fmt: skip
+def add_step(connection: Connection, promotion: Promotion, outcome: Outcome) -> LedgerStep:
+    """Write a step of a promotion and commit it; a confirmed one wakes the workers.
+
+    It is committed at once, as whoever comes after a crash has to find it, and as all other steps wait for it.
+    """
+    values = {name: getattr(promotion, name) for name in _COLUMNS} | {
+        "outcome": outcome,
+        "files": Jsonb([asdict(file) for file in promotion.files]),
+        "provenance": Jsonb(dict(promotion.provenance)),
+    }
+    row = connection.execute(_INSERT, values).fetchone()
+    assert row is not None
     if outcome == "confirmed":
         connection.execute("select pg_notify(%s, %s)", (CHANNEL, promotion.model_name))
+    connection.commit()
+    return _step(row)
 
 
-def serving(connection: Connection, model_name: str | None = None) -> dict[str, LedgerStep]:
-    """The newest confirmed step of each registered model (or of the one named), by its name."""
+_COLUMNS = tuple(item.name for item in fields(Promotion))
+_INSERT: LiteralString = (
+    f"insert into promotions (outcome, {', '.join(_COLUMNS)}) "  # noqa: S608 - names of our own fields
+    f"values (%(outcome)s, {', '.join(f'%({name})s' for name in _COLUMNS)}) returning *"
+)
+
+
+def serving(
+    connection: Connection, model_name: str | None = None, moment: datetime | None = None
+) -> dict[str, LedgerStep]:
+    """What serves, or served at `moment`: the newest confirmed step until then of each registered model, by its name.
+
+    With `model_name` only that model's.
+    """
     rows = connection.execute(
         "select distinct on (model_name) * from promotions where outcome = 'confirmed' "
-        "and (%(name)s::text is null or model_name = %(name)s) order by model_name, step desc",
-        {"name": model_name},
+        "and (%(name)s::text is null or model_name = %(name)s) "
+        "and (%(moment)s::timestamptz is null or recorded_at <= %(moment)s) order by model_name, step desc",
+        {"name": model_name, "moment": moment},
     )
     return {row["model_name"]: _step(row) for row in rows}
 
@@ -114,42 +149,58 @@ def newest_steps(connection: Connection, model_name: str | None = None) -> dict[
     return {row["model_name"]: row["step"] for row in rows}
 
 
+def history(
+    connection: Connection, model_name: str, until: datetime | None = None, limit: int | None = None
+) -> list[LedgerStep]:
+    """The newest steps of a registered model until a moment, newest first; how each ended, open intents too."""
+    rows = connection.execute(
+        "select * from promotions as step where model_name = %(name)s "
+        "and (%(until)s::timestamptz is null or recorded_at <= %(until)s) and (outcome <> 'intent' or not exists "
+        "(select from promotions as later where later.promotion_id = step.promotion_id and later.outcome <> 'intent')) "
+        "order by step desc limit %(limit)s",
+        {"name": model_name, "until": until, "limit": limit},
+    )
+    return [_step(row) for row in rows]
+
+
 def confirmed_steps(connection: Connection, model_name: str) -> list[LedgerStep]:
     """Every confirmed step of a registered model, oldest first."""
     return _steps(
         connection,
-        "select * from promotions where model_name = %s and outcome = 'confirmed' order by step",
+        "select * from promotions where model_name = %(name)s and outcome = 'confirmed' order by step",
         model_name,
     )
 
 
-def open_intents(connection: Connection, model_name: str) -> list[LedgerStep]:
-    """Intents that were neither confirmed nor undone: something stopped half-way."""
+def all_confirmed(connection: Connection) -> dict[str, list[LedgerStep]]:
+    """Every confirmed step, oldest first, by registered model."""
+    found: dict[str, list[LedgerStep]] = {}
+    for step in _steps(connection, "select * from promotions where outcome = 'confirmed' order by step", None):
+        found.setdefault(step.promotion.model_name, []).append(step)
+    return found
+
+
+def open_intents(connection: Connection, model_name: str | None = None) -> list[LedgerStep]:
+    """Intents (of one registered model, or of all) that were neither confirmed nor undone.
+
+    Somebody is moving production now, or something stopped half-way.
+    """
     return _steps(
         connection,
-        "select * from promotions as intent where model_name = %s and outcome = 'intent' and not exists "
-        "(select from promotions as later where later.promotion_id = intent.promotion_id and later.step > intent.step) "
-        "order by step",
+        "select * from promotions as intent where (%(name)s::text is null or model_name = %(name)s) "
+        "and outcome = 'intent' and not exists (select from promotions as later "
+        "where later.promotion_id = intent.promotion_id and later.outcome <> 'intent') order by step",
         model_name,
     )
 
 
-def _steps(connection: Connection, query: LiteralString, model_name: str) -> list[LedgerStep]:
-    return [_step(row) for row in connection.execute(query, (model_name,))]
+def _steps(connection: Connection, query: LiteralString, model_name: str | None) -> list[LedgerStep]:
+    return [_step(row) for row in connection.execute(query, {"name": model_name})]
 
 
 def _step(row: dict[str, Any]) -> LedgerStep:
-    promotion = Promotion(
-        promotion_id=row["promotion_id"],
-        action=row["action"],
-        model_name=row["model_name"],
-        from_version=row["from_version"],
-        to_version=row["to_version"],
-        actor=row["actor"],
-        reason=row["reason"],
-        verdict=row["verdict"],
-        single_user_mode=row["single_user_mode"],
-        files=tuple(ApprovedFile(**file) for file in row["files"]),
-        provenance=row["provenance"],
+    values = {name: row[name] for name in _COLUMNS}
+    files = tuple(ApprovedFile(**file) for file in row["files"])
+    return LedgerStep(
+        row["step"], row["outcome"], row["recorded_at"], row["hash"], Promotion(**values | {"files": files})
     )
-    return LedgerStep(row["step"], row["outcome"], row["recorded_at"], promotion)

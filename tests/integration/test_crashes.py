@@ -51,6 +51,9 @@ class Blocking:
     def version_files(self, name, version):
         return VersionFiles(version, {"bundle/a": b"second"}, {"run_id": "r"})
 
+    def set_tag(self, name, version, key, value):
+        pass
+
     def set_alias(self, name, alias, version):
         file = Path(sys.argv[2])
         file.write_text(json.dumps({**json.loads(file.read_text()), alias: version}))
@@ -76,6 +79,12 @@ class Aliases:
 
     def version_files(self, name: str, version: int) -> VersionFiles:
         return VersionFiles(version, self.files, PROVENANCE)
+
+    def find_alias(self, name: str, alias: str) -> int | None:
+        return self.now().get(alias)
+
+    def set_tag(self, name: str, version: int, key: str, value: str) -> None:
+        self.calls.append((key, version))
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         self.calls.append((alias, version))
@@ -246,12 +255,8 @@ def test_a_facade_that_starts_before_its_database_answers_once_that_is_there(
     await_that(lambda: asking.ask()[0] == 200, 5)
 
 
-def test_a_promotion_that_was_killed_before_its_confirmation_is_undone_before_the_next_one(
-    database_url: str, database: Database, objects: Objects, tmp_path: Path
-) -> None:
-    aliases = Aliases(tmp_path / "aliases.json", {"bundle/a": b"first"})
-    promoter = Promoter(database, objects, aliases, lambda name, found: None)
-    promoter.promote(NAME, 1, REVIEWER, "tested")
+def killed_promotion(database_url: str, objects: Objects, aliases: Aliases) -> None:
+    """Promote version 2 in a process of its own, which is killed when the alias stands and nothing is confirmed."""
     environment = {**objects.settings.as_environment(), "PYTHONPATH": str(projects.ROOT), "PATH": os.defpath}
     arguments = [sys.executable, "-c", PROMOTION, database_url, str(aliases.file)]
     with subprocess.Popen(
@@ -262,43 +267,48 @@ def test_a_promotion_that_was_killed_before_its_confirmation_is_undone_before_th
         killed.kill()
     assert aliases.now()["production"] == 2  # MLflow shows what the ledger does not confirm
 
+
+def outcomes(database: Database) -> list[tuple[str, int | None, int]]:
+    with database.transaction() as connection:
+        rows = connection.execute("select outcome, from_version, to_version from promotions order by step").fetchall()
+    return [(row["outcome"], row["from_version"], row["to_version"]) for row in rows]
+
+
+def test_a_promotion_that_was_killed_before_its_confirmation_is_finished_before_the_next_one(
+    database_url: str, database: Database, objects: Objects, tmp_path: Path
+) -> None:
+    aliases = Aliases(tmp_path / "aliases.json", {"bundle/a": b"first"})
+    promoter = Promoter(database, objects, aliases, lambda name, found: None)
+    promoter.promote(NAME, 1, REVIEWER, "tested")
+    killed_promotion(database_url, objects, aliases)
     with database.transaction() as connection:
         (intent,) = ledger.open_intents(connection, NAME)
         assert intent.promotion.to_version == 2
         assert ledger.serving(connection, NAME)[NAME].promotion.to_version == 1
 
-    aliases.calls.clear()
     promoter.promote(NAME, 3, REVIEWER, "tested")
-    assert [version for alias, version in aliases.calls if alias == "production"] == [1, 3]
-    assert aliases.now() == {"production": 3, "previous": 1}
-    with database.transaction() as connection:
-        assert ledger.open_intents(connection, NAME) == []
-        rows = connection.execute("select outcome, from_version, to_version from promotions order by step").fetchall()
-    assert [(row["outcome"], row["from_version"], row["to_version"]) for row in rows] == [
+    assert aliases.now() == {"production": 3, "previous": 2}
+    assert outcomes(database) == [
         ("intent", None, 1),
         ("confirmed", None, 1),
         ("intent", 1, 2),
-        ("undone", 1, 2),
-        ("intent", 1, 3),
-        ("confirmed", 1, 3),
+        ("confirmed", 1, 2),
+        ("intent", 2, 3),
+        ("confirmed", 2, 3),
     ]
 
 
-def test_a_first_promotion_that_was_killed_leaves_nothing_serving_and_its_alias_is_taken_away(
+def test_a_first_promotion_that_was_killed_and_whose_alias_is_gone_leaves_nothing_serving(
     database_url: str, database: Database, objects: Objects, tmp_path: Path
 ) -> None:
     aliases = Aliases(tmp_path / "aliases.json", {"bundle/a": b"first"})
     aliases.file.write_text("{}")
-    environment = {**objects.settings.as_environment(), "PYTHONPATH": str(projects.ROOT), "PATH": os.defpath}
-    arguments = [sys.executable, "-c", PROMOTION, database_url, str(aliases.file)]
-    with subprocess.Popen(
-        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as killed:
-        assert killed.stdout is not None
-        assert killed.stdout.readline() == "set production\n"
-        killed.kill()
+    killed_promotion(database_url, objects, aliases)
     with database.transaction() as connection:
         assert ledger.serving(connection, NAME) == {}
-    Promoter(database, objects, aliases, lambda name, found: None).promote(NAME, 3, REVIEWER, "tested")
-    assert aliases.calls[0] == ("production", None)
-    assert aliases.now() == {"production": 3}
+    aliases.file.write_text("{}")
+    promoter = Promoter(database, objects, aliases, lambda name, found: None)
+    assert [step.outcome for step in promoter.finish_or_undo(NAME)] == ["undone"]
+    assert aliases.now() == {}
+    with database.transaction() as connection:
+        assert ledger.serving(connection, NAME) == {}

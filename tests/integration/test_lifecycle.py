@@ -29,8 +29,9 @@ from forecastle.learning.table import issues_of
 from forecastle.registry.bundle import FILES, digest_of_features, digest_of_files, load_bundle
 from forecastle.registry.declaration import resolve
 from forecastle.registry.loading import loadable
+from forecastle.registry.mlflow_rest import Version
 from forecastle.registry.promotions import Promoter
-from forecastle.registry.tracking import Tracking, Version
+from forecastle.registry.tracking import Tracking
 from forecastle.settings import Settings
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Database, temporary_database

@@ -58,12 +58,22 @@ class FakeAliases:
         self.versions = versions or {number: {"bundle/model.json": f"{number}".encode()} for number in range(1, 6)}
         self.aliases: dict[tuple[str, str], int] = {}
         self.failing: set[str] = set()
+        self.tags: dict[tuple[str, int, str], str] = {}
+        self.provenance: dict[str, str] = {}
 
     def version_files(self, name: str, version: int) -> VersionFiles:
         provenance = {
             "run_id": f"run{version}", "dataset.digest": "d", "git.commit": "c", "feature.digest": "f",
         }  # fmt: skip
-        return VersionFiles(version, self.versions[version], provenance)
+        return VersionFiles(version, self.versions[version], {**provenance, **self.provenance})
+
+    def find_alias(self, name: str, alias: str) -> int | None:
+        return self.aliases.get((name, alias))
+
+    def set_tag(self, name: str, version: int, key: str, value: str) -> None:
+        if "tag" in self.failing:
+            raise ServerError("MLflow did not answer")
+        self.tags[name, version, key] = value
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         if alias in self.failing:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -13,7 +14,8 @@ import pytest
 
 from forecastle.access.principals import Principal, Role
 from forecastle.errors import ConflictError, IntegrityError, NotAllowedError, NotFoundError, ServerError
-from forecastle.registry.promotions import UNGATED, Promoter, approved_files
+from forecastle.registry.promotions import Promoter, approved_files
+from forecastle.registry.review import UNGATED
 from forecastle.settings import Settings
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Database
@@ -177,21 +179,6 @@ def test_while_the_aliases_cannot_be_reached_the_intent_stays_open_and_the_next_
     assert aliases.aliases == {(MODEL, "production"): 3, (MODEL, "previous"): 1}
 
 
-def test_what_a_crash_left_half_done_is_undone_before_the_next_promotion(
-    promoter: Promoter, database: Database, aliases: Any, reviewer: Principal
-) -> None:
-    for version in (1, 2):
-        promoter.promote(MODEL, version, reviewer, "next")
-    crash_after(aliases, "previous")
-    with pytest.raises(KeyboardInterrupt):
-        promoter.promote(MODEL, 3, reviewer, "cut off")
-    assert (serving(database), aliases.aliases[MODEL, "production"]) == (2, 3)
-    with pytest.raises(ConflictError):
-        promoter.promote(MODEL, 2, reviewer, "which serves")
-    assert aliases.aliases == {(MODEL, "production"): 2, (MODEL, "previous"): 1}
-    assert steps(database)[-1] == ("undone", "promote", 2, 3)
-
-
 def test_a_changed_object_is_an_integrity_error_that_names_the_file(
     promoter: Promoter, objects: Objects, reviewer: Principal
 ) -> None:
@@ -311,6 +298,67 @@ def test_the_same_version_promoted_twice_at_once_is_one_promotion_and_one_confli
     assert steps(database) == [("intent", "promote", None, 1), ("confirmed", "promote", None, 1)]
 
 
+def test_an_override_by_an_admin_is_written_down(promoter: Promoter, aliases: Any, reviewer: Principal) -> None:
+    promoter.promote(MODEL, 1, reviewer, "first")
+    aliases.provenance = {"gate.verdict": "HOLD", "trained_by": "dana"}
+    with pytest.raises(NotAllowedError, match="HOLD"):
+        promoter.promote(MODEL, 2, reviewer, "I like it")
+    with pytest.raises(NotAllowedError, match="reviewer may not administer"):
+        promoter.promote(MODEL, 2, reviewer, "I like it", override=True)
+    moved = promoter.promote(MODEL, 2, Principal("ada", Role.ADMIN), "the old one leaks", override=True).promotion
+    assert (moved.verdict, moved.overridden, moved.trained_by_actor) == ("HOLD", True, False)
+    aliases.provenance = {"gate.verdict": "PROMOTE", "trained_by": "dana"}
+    promoter.promote(MODEL, 3, reviewer, "better")
+    back = promoter.rollback(MODEL, reviewer, "was better").promotion
+    assert (back.to_version, back.verdict, back.overridden, back.trained_by_actor) == (2, "HOLD", False, False)
+    promoter.promote(MODEL, 3, reviewer, "better")
+    assert promoter.rollback(MODEL, Principal("dana", Role.REVIEWER), "mine was better").promotion.trained_by_actor
+
+
+def test_who_trained_it_does_not_promote_it_and_nothing_is_written(
+    promoter: Promoter, database: Database, aliases: Any, reviewer: Principal
+) -> None:
+    aliases.provenance = {"trained_by": "rita"}
+    with pytest.raises(NotAllowedError, match="rita trained this version"):
+        promoter.promote(MODEL, 1, reviewer, "mine")
+    assert (steps(database), aliases.aliases, aliases.tags) == ([], {}, {})
+    alone = promoter.promote(MODEL, 1, replace(reviewer, alone=True), "nobody else is here").promotion
+    assert (alone.trained_by_actor, alone.single_user_mode) == (True, True)
+
+
+def test_what_was_deleted_in_mlflow_does_not_hold_a_rollback_up(
+    promoter: Promoter, database: Database, aliases: Any, reviewer: Principal
+) -> None:
+    for version in (1, 2):
+        promoter.promote(MODEL, version, reviewer, "next")
+    set_alias = aliases.set_alias
+
+    def deleted(name: str, alias: str, version: int) -> None:
+        if version == 1:
+            raise NotFoundError("no such version")
+        set_alias(name, alias, version)
+
+    aliases.set_alias = deleted
+    promoter.rollback(MODEL, reviewer, "2 is wrong")
+    assert (serving(database), aliases.aliases) == (1, {})
+
+
+def test_what_served_at_a_moment_is_told_for_every_moment(
+    promoter: Promoter, database: Database, reviewer: Principal
+) -> None:
+    moved = [promoter.promote(MODEL, version, reviewer, "next") for version in (1, 2)]
+    moved.append(promoter.rollback(MODEL, reviewer, "wrong"))
+    other = promoter.promote("delivery.effort", 4, reviewer, "another model")
+    instant = timedelta(microseconds=1)
+    with database.transaction() as connection:
+        for step in moved:
+            at = ledger.serving(connection, MODEL, step.recorded_at)
+            assert at[MODEL].promotion.to_version == step.promotion.to_version
+        assert ledger.serving(connection, None, moved[0].recorded_at - instant) == {}
+        assert set(ledger.serving(connection, None, other.recorded_at - instant)) == {MODEL}
+        assert set(ledger.serving(connection, None, other.recorded_at)) == {MODEL, "delivery.effort"}
+
+
 def test_other_models_are_not_touched(promoter: Promoter, database: Database, reviewer: Principal) -> None:
     promoter.promote(MODEL, 1, reviewer, "first")
     promoter.promote("delivery.other", 4, reviewer, "first")
@@ -342,11 +390,6 @@ def _confirmed(database: Database) -> list[ledger.LedgerStep]:
 def fail_once(aliases: Any, failing: str) -> None:
     """Let the next attempt to set this alias fail; undoing it works."""
     aliases.set_alias = _once(aliases.set_alias, failing, ServerError("MLflow did not answer"))
-
-
-def crash_after(aliases: Any, alias: str) -> None:
-    """End the process, as it were, when this alias would have been set."""
-    aliases.set_alias = _once(aliases.set_alias, alias, KeyboardInterrupt())
 
 
 def _once(set_alias: Callable[..., None], failing: str, error: BaseException) -> Callable[..., None]:

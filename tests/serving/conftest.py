@@ -41,10 +41,7 @@ class House:
     app: Flask
     keys: Mapping[str, str]
     versions: Mapping[int, VersionFiles]
-
-    @property
-    def promoter(self) -> Promoter:
-        return Promoter(self.database, self.objects, Aliases(self.versions), lambda name, found: None)
+    promoter: Promoter
 
     def promote(self, version: int, name: str = MODEL_TYPE.name) -> LedgerStep:
         step = self.promoter.promote(name, version, REVIEWER, "tested")
@@ -66,6 +63,9 @@ class House:
     def ask_effort(self, query: str = "", role: str = "member", **changed: Any) -> TestResponse:
         asked = {**effort_question(), **changed}
         return self.app.test_client().post(f"{EFFORT.route}{query}", json=asked, headers=self.headers(role))
+
+    def send(self, path: str, body: Any, role: str = "reviewer", **headers: str) -> TestResponse:
+        return self.app.test_client().post(path, json=body, headers={**self.headers(role), **headers})
 
     def get(self, path: str, role: str = "member") -> TestResponse:
         return self.app.test_client().get(path, headers=self.headers(role))
@@ -122,7 +122,8 @@ def empty_house(
     own = with_database(url, name)
     with Database(own, 4) as database:
         models = ServingModels(database, objects, projects.discover())
-        yield House(own, database, objects, models, build(database, models), keys, versions)
+        promoter = Promoter(database, objects, Aliases(versions), lambda name, found: None)
+        yield House(own, database, objects, models, build(database, models, lambda: promoter), keys, versions, promoter)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 

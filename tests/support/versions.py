@@ -28,18 +28,25 @@ class Aliases:
     """Stands in for MLflow: hands out the files of versions and remembers aliases."""
 
     versions: Mapping[int, VersionFiles]
-    set_to: dict[str, int] = field(default_factory=dict)
+    set_to: dict[tuple[str, str], int] = field(default_factory=dict)
+    tags: dict[tuple[str, int, str], str] = field(default_factory=dict)
 
     def version_files(self, name: str, version: int) -> VersionFiles:
         if version not in self.versions:
             raise NotFoundError("no such version")
         return self.versions[version]
 
+    def find_alias(self, name: str, alias: str) -> int | None:
+        return self.set_to.get((name, alias))
+
+    def set_tag(self, name: str, version: int, key: str, value: str) -> None:
+        self.tags[name, version, key] = value
+
     def set_alias(self, name: str, alias: str, version: int) -> None:
-        self.set_to[alias] = version
+        self.set_to[name, alias] = version
 
     def remove_alias(self, name: str, alias: str) -> None:
-        self.set_to.pop(alias, None)
+        self.set_to.pop((name, alias), None)
 
 
 def make_version(number: int, issues: int, model_type: ModelType = MODEL_TYPE) -> VersionFiles:
