@@ -29,7 +29,7 @@ from forecastle.registry.bundle import FOLDER
 from forecastle.registry.promotions import PREVIOUS, PRODUCTION, VersionFiles
 from forecastle.settings import Settings
 
-PROVENANCE_TAGS = ("dataset.digest", "git.commit", "feature.digest", "bundle.digest", "trained_by")
+PROVENANCE_TAGS = ("dataset.digest", "git.commit", "feature.digest", "bundle.digest", "trained_by", "mae")
 
 PATIENT_RETRIES = 5
 """How often a training asks again: with pauses of 0, 4, 8, 16 and 32 s it outlasts a restart of any server."""
