@@ -22,6 +22,7 @@ from forecastle.store.objects import Objects
 from serving import authentication, problems
 from serving.answering import Answerer
 from serving.predictions import predictions_blueprint
+from serving.retraining import retraining_blueprint
 
 MOST_BODY_BYTES = 4 * 1024 * 1024
 
@@ -70,6 +71,8 @@ def build(database: Database, models: ServingModels) -> Flask:
     app.register_api(
         predictions_blueprint(projects.discover(), Answerer(database, models), database, _PROBLEM_RESPONSES)
     )
+
+    app.register_api(retraining_blueprint(projects.discover(), database, _PROBLEM_RESPONSES))
 
     @app.get("/health/live", summary="Whether the process answers", responses={200: None, 400: _PROBLEM_RESPONSES[400]})
     def live() -> Any:

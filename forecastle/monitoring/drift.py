@@ -117,13 +117,8 @@ def _bins(rows: int) -> int:
 
 
 def _binned(reference: Floats, current: Floats) -> tuple[Counts, Counts]:
-    """Counts of both samples between quantiles of the reference, NaN last; equal quantiles are one."""
-    known = reference[~np.isnan(reference)]
-    if not len(known):
-        edges = np.zeros(0)
-    else:
-        shares = np.linspace(0, 1, _bins(min(len(reference), len(current))) + 1)[1:-1]
-        edges = np.unique(np.quantile(known, shares, method="inverted_cdf"))
+    """Counts of both samples between quantiles of the reference, NaN last."""
+    edges = _edges(reference[~np.isnan(reference)], _bins(min(len(reference), len(current))))
 
     def counts(sample: Floats) -> Counts:
         missing = np.isnan(sample)
@@ -131,6 +126,15 @@ def _binned(reference: Floats, current: Floats) -> tuple[Counts, Counts]:
         return np.append(np.bincount(cells, minlength=len(edges) + 1), missing.sum())
 
     return counts(reference), counts(current)
+
+
+def _edges(known: Floats, bins: int) -> Floats:
+    """Upper ends of cells; a value that is several quantiles at once is a cell apart from what lies below it."""
+    if not len(known):
+        return np.zeros(0)
+    quantiles = np.quantile(known, np.linspace(0, 1, bins + 1), method="inverted_cdf")
+    values, times = np.unique(quantiles, return_counts=True)
+    return np.unique(np.concatenate([quantiles[1:-1], np.nextafter(values[times > 1], -np.inf)]))
 
 
 def _psi(reference: Counts, current: Counts, looks: int) -> Measure:
@@ -142,7 +146,7 @@ def _psi(reference: Counts, current: Counts, looks: int) -> Measure:
     p, q = (_shares(counts) for counts in (reference, current))
     value = float(np.sum((q - p) * np.log(q / p)))
     chance = float(chdtri(len(reference) - 1, (1 - CONFIDENCE) / looks))
-    return Measure(value, chance * (1 / reference.sum() + 1 / current.sum()))
+    return Measure(value, chance * float(1 / reference.sum() + 1 / current.sum()))
 
 
 def _shares(counts: Counts) -> Floats:

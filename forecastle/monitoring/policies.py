@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from forecastle.errors import ConfigurationError
-from forecastle.monitoring.comparison import BLOCKS
+
+FEWEST_OUTCOMES = 10
+"""As many as blocks of time: see `monitoring/comparison.py`, which the façade does not load."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,10 @@ class RetrainingPolicy:
         least = (self.oldest_days, self.new_rows, self.window_days)
         if min(least) < 1 or min(self.new_share, self.worse_by, self.least_psi, self.least_distance) <= 0:
             raise ConfigurationError("thresholds of retraining are above 0: one that is 0 would train at every look")
-        if self.least_outcomes < BLOCKS:
-            raise ConfigurationError(f"chance is judged over {BLOCKS} blocks of rows, not {self.least_outcomes} rows")
+        if self.least_outcomes < FEWEST_OUTCOMES:
+            raise ConfigurationError(
+                f"chance is judged over {FEWEST_OUTCOMES} blocks of rows: there must be as many rows"
+            )
         if self.cool_down_hours < 0:
             raise ConfigurationError(f"a cool-down lasts 0 hours or more, not {self.cool_down_hours}")
 

@@ -59,9 +59,9 @@ class Signal:
 
     @property
     def fired(self) -> bool:
-        return (
-            self.value is not None and self.threshold is not None and _BEYOND[self.beyond](self.value, self.threshold)
-        )
+        if self.value is None or self.threshold is None:
+            return False
+        return bool(_BEYOND[self.beyond](self.value, self.threshold))
 
     @property
     def gap(self) -> float:

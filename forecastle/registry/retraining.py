@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from uuid import UUID
 
-from forecastle.errors import NotFoundError
+from forecastle.monitoring.decision import Verdict as PromotionVerdict
 from forecastle.monitoring.retraining import LastTraining, RetrainingDecision, Situation, Verdict, decide_retraining
 from forecastle.registry.bundle import digest_of_features
+from forecastle.registry.decisions import ALL, Subject, find_subject
 from forecastle.registry.declaration import ModelType
-from forecastle.registry.serving import type_of
-from forecastle.registry.signals import Serving, Subject, collect_signals
+from forecastle.registry.signals import Serving, collect_signals
 from forecastle.store import job_runs
 from forecastle.store import promotions as ledger
 from forecastle.store import retraining as store
@@ -20,10 +20,11 @@ from forecastle.store.database import Connection, Database
 from forecastle.store.identifiers import new_id
 from forecastle.store.retraining import StoredDecision
 from forecastle.store.samples import AnsweringVersion
-from forecastle.store.tenants import get_project
 
-ALL = "all"
-"""What a training of all projects is asked for."""
+GATE_VERDICT = "gate.verdict"
+"""The tag of a version that says what its gate decided."""
+BLOCK = "promotion.block"
+"""A tag that people set on a version or a registered model, with a reason, so that no policy promotes it."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,6 @@ class Asked:
     """The tick for which it decides: a training is planned for it once."""
     moment: datetime | None = None
     """When it is decided; now, where nothing is said."""
-
-
-def find_subject(connection: Connection, model_types: Mapping[str, ModelType], name: str) -> Subject:
-    """The registered model of this name. Raises NotFoundError."""
-    model_type = type_of(model_types, name)
-    if model_type is None:
-        raise NotFoundError(f"{name} belongs to no model type; there are: {', '.join(model_types)}")
-    if name == model_type.name:
-        return Subject(model_type, name, None, (ALL,))
-    project = get_project(connection, name.removeprefix(f"{model_type.name}."))
-    return Subject(model_type, f"{model_type.name}.{project.id}", project.id, (str(project.id), project.key))
 
 
 def decide(database: Database, model_types: Mapping[str, ModelType], name: str, asked: Asked) -> StoredDecision:
@@ -70,6 +60,15 @@ def consider(database: Database, model_types: Mapping[str, ModelType], name: str
     """What `decide` would say; nothing is written and nothing planned. Raises NotFoundError."""
     with database.transaction() as connection:
         return _as_row(connection, find_subject(connection, model_types, name), asked, plan=False)
+
+
+def refusal_to_promote(version_tags: Mapping[str, str], model_tags: Mapping[str, str]) -> str | None:
+    """Why no policy may promote a version with these tags, of a registered model with those; None where one may."""
+    verdict = version_tags.get(GATE_VERDICT)
+    if verdict != PromotionVerdict.PROMOTE:
+        return f"its gate says {verdict or 'nothing'}"
+    blocked = BLOCK in version_tags or BLOCK in model_tags
+    return f"somebody blocks it by the tag {BLOCK}" if blocked else None
 
 
 def _as_row(connection: Connection, subject: Subject, asked: Asked, plan: bool) -> StoredDecision:

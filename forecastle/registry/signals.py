@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 
@@ -17,32 +16,17 @@ from forecastle.monitoring.coverage import coverage
 from forecastle.monitoring.drift import Drift, drift_of_numbers, drift_of_words
 from forecastle.monitoring.signals import Signal
 from forecastle.registry.bundle import digest_of_features
-from forecastle.registry.declaration import ModelType
+from forecastle.registry.decisions import Subject
 from forecastle.store import retraining as store
 from forecastle.store import samples
 from forecastle.store.database import Connection
-from forecastle.store.retraining import Learning, ReadData
+from forecastle.store.retraining import ReadData
 from forecastle.store.samples import AnsweringVersion, RealisedAnswer
 
 HELD_BACK = "mae"
 """The mean absolute error on held-back rows, in the provenance that the ledger keeps of a version."""
 
 Window = tuple[datetime, datetime]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A registered model about which is decided."""
-
-    model_type: ModelType
-    name: str
-    project: UUID | None
-    aliases: tuple[str, ...]
-    """How a training may name the project: `all`, or its id or key."""
-
-    @property
-    def learning(self) -> Learning:
-        return Learning(self.model_type.name, self.model_type.target, self.model_type.known_field, self.project)
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,11 @@ class Tracking:
             found = self._client.get_model_version(name, str(version))
         return _version(found, list(found.aliases))
 
+    def model_tags(self, name: str) -> Mapping[str, str]:
+        """The tags of a registered model. Raises NotFoundError."""
+        with mlflow_errors():
+            return dict(self._client.get_registered_model(name).tags)
+
     def version_at_alias(self, name: str, alias: str) -> Version:
         """The version an alias names. Raises NotFoundError."""
         with mlflow_errors():

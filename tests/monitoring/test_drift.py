@@ -25,6 +25,7 @@ SAMPLES: dict[str, Callable[[Random, int], Floats]] = {
     "heavy tails": lambda random, rows: np.exp(1.3 * random.normal(size=rows)),
     "few values": lambda random, rows: random.choice([1.0, 2, 3, 5, 8, 13], rows, p=[0.25, 0.2, 0.2, 0.2, 0.1, 0.05]),
     "a third missing": lambda random, rows: np.where(random.random(rows) < 1 / 3, math.nan, random.normal(size=rows)),
+    "mostly the least": lambda random, rows: np.maximum(random.normal(size=rows), 0.0),
     "two values": lambda random, rows: (random.random(rows) < 0.1).astype(float),
 }
 
@@ -129,8 +130,9 @@ def test_words_that_nobody_had_said_before_are_drift_and_so_are_numbers_that_go_
     assert drift_of_numbers("x", np.arange(100.0), np.full(100, math.nan)).psi.value > 1
 
 
-def test_a_number_that_never_changed_and_then_does_lies_infinitely_far_off() -> None:
-    found = drift_of_numbers("x", np.ones(100), np.full(100, 2.0))
+@pytest.mark.parametrize("now", [2.0, 0.5])
+def test_a_number_that_never_changed_and_then_does_lies_infinitely_far_off(now: float) -> None:
+    found = drift_of_numbers("x", np.ones(100), np.full(100, now))
     assert found.distance is not None
     assert found.distance.value == math.inf
     assert found.psi.value > 1
