@@ -78,7 +78,7 @@ def _of_data(connection: Connection, subject: Subject, data: ReadData | None, mo
 def _of_outcomes(connection: Connection, subject: Subject, serving: Serving, moment: datetime) -> Iterator[Signal]:
     """Error and coverage of the answers of the last window whose outcome is known."""
     policy = subject.model_type.retraining
-    first, latest = _windows(serving.promoted_at, moment, policy.window_days)
+    first, latest = windows(serving.promoted_at, moment, policy.window_days)
     current = samples.realised_answers(connection, serving.version, *latest)
     reference, source = _error_at_promotion(connection, serving, first, latest, policy.least_outcomes)
     if reference is None:
@@ -89,7 +89,7 @@ def _of_outcomes(connection: Connection, subject: Subject, serving: Serving, mom
     yield measured.coverage_shortfall(coverage(truths, lows, highs), subject.model_type.coverage_target, policy)
 
 
-def _windows(promoted_at: datetime, moment: datetime, days: int) -> tuple[Window, Window]:
+def windows(promoted_at: datetime, moment: datetime, days: int) -> tuple[Window, Window]:
     """The first days in production, and the last ones: no earlier than the promotion."""
     length = timedelta(days=days)
     return (promoted_at, promoted_at + length), (max(promoted_at, moment - length), moment)
@@ -148,7 +148,7 @@ def _prediction_drift(
 ) -> tuple[Signal, Signal]:
     """What was answered in the first days in production, beside the last ones."""
     policy = subject.model_type.retraining
-    first, latest = _windows(serving.promoted_at, moment, policy.window_days)
+    first, latest = windows(serving.promoted_at, moment, policy.window_days)
     if first[1] > latest[0]:
         why = f"it has been in production for less than twice {policy.window_days} days"
         return (
