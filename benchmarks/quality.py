@@ -140,7 +140,7 @@ def main(number: int | None) -> None:
         tables = "This case failed; nothing was measured.\n" if case in failed else found[case].result()
         parts += [f"## {case.title}\n", f"{case.about}\n", f"    {case.command}\n", tables]
     _, heading, section = REPORT.read_text().partition(KEPT) if REPORT.exists() else ("", "", "")
-    REPORT.write_text("\n".join(parts) + f"\n{heading}{section}" * bool(heading))
+    REPORT.write_text("\n".join([*parts, heading + section]))
     click.echo(f"written: {REPORT.relative_to(ROOT)}", err=True)
     if failed:
         raise click.ClickException(f"failed: {', '.join(case.title for case in failed)}")

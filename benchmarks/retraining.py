@@ -59,12 +59,17 @@ BEFORE_DAYS, WEEKS = 120, 52
 START = datetime(2024, 9, 2, tzinfo=UTC)
 DAYS = BEFORE_DAYS + 7 * WEEKS
 CHANGE = (BEFORE_DAYS + 7 * WEEKS / 3) / DAYS
-YEAR = DatedPortfolio(projects=2, issues=500, start=START, days=DAYS, change_after=CHANGE)
+YEAR = DatedPortfolio(
+    projects=2, issues=500, start=START, days=DAYS, estimated=0.3, noise=0.35, change_after=CHANGE
+)  # fmt: skip
 SCENARIOS = {
     "stay": ("Nothing changes.", YEAR),
-    "drift": ("From week 17 on, hours and estimates grow, to 4.5 times as many at the end.", replace(YEAR, trend=1.5)),
+    "drift": (
+        "After a third of the year hours begin to grow, and estimates with them, to 4.5 times as many at its end.",
+        replace(YEAR, trend=1.5),
+    ),
     "degrade": (
-        "In week 17, words and people take each other's effects: issues look as before, and mean something else.",
+        "After a third of the year, words and people take each other's effects: issues look as before, and mean something else.",
         replace(YEAR, turned=True),
     ),
 }
@@ -234,11 +239,11 @@ class Life:
             yield from compare_inputs(before, since)
 
 
-def live(world: World, strategy: RetrainingPolicy | bool) -> Life:
+def live(world: World, strategy: RetrainingPolicy | bool, weeks: int = WEEKS) -> Life:
     """One year, a decision every Monday; the first version is trained before it."""
     begin = START + timedelta(days=BEFORE_DAYS)
     life = Life(world, world.version(begin), begin)
-    for week in range(WEEKS):
+    for week in range(weeks):
         life.week(begin + timedelta(days=7 * week), strategy if week else False)
     return life
 

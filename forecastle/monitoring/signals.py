@@ -80,7 +80,7 @@ class Signal:
             return "not measured"
         match self.unit:
             case "days":
-                return f"{value:,.1f} days"
+                return f"{value:,.1f}".removesuffix(".0") + " days"
             case "rows":
                 return f"{value:,.0f}"
             case "share":

@@ -69,7 +69,7 @@ def test_every_signal_stands_in_the_table_and_what_was_not_measured_is_said(run:
     lines = [line for line in out.splitlines() if line.startswith("| ")]
     assert len(lines) == 2 + 11
     assert next(line for line in lines if "| age " in line).split("|")[2:5] == [
-        f" {'0.0 days':<12} ", f" {'> 30.0 days':<11} ", f" {'no':<12} "
+        f" {'0 days':<12} ", f" {'> 30 days':<9} ", f" {'no':<12} "
     ]  # fmt: skip
     assert "last training: an unknown time on 60 rows" in out
 

@@ -85,7 +85,7 @@ def test_age_new_rows_and_changed_code_fire(shop: Shop) -> None:
     shop.bring(issues(1, shop.now()))
     found = shop.decide(31 * DAY)
     assert (found.verdict, signal(found, "age")["value"]) == ("RETRAIN", pytest.approx(31, abs=0.01))
-    assert found.flip == "would wait without age > 30.0 days"
+    assert found.flip == "would wait without age > 30 days"
     shop.bring(issues(38, shop.now() + DAY))
     assert signal(shop.decide(), "new rows")["value"] == 39
     shop.bring(issues(1, shop.now() + 2 * DAY))
