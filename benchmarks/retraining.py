@@ -67,7 +67,8 @@ SCENARIOS = {
         replace(YEAR, trend=1.5),
     ),
     "degrade": (
-        "After a third of the year, words and people take each other's effects: issues look as before, and mean something else.",
+        "After a third of the year words and people take each other's effects: issues look as before, and mean another "
+        "thing.",
         replace(YEAR, turned=True),
     ),
 }
