@@ -26,6 +26,8 @@ from projects import EXPECTATIONS, ROOT
 
 DATA = Path(os.environ.get("FORECASTLE_PUBLIC_DATA") or ROOT.parent / "shared" / "data")
 REPORT = ROOT / "docs" / "quality.md"
+KEPT = "## Retraining decisions"
+"""What stands from here on is measured by `benchmarks/retraining.py`, and kept."""
 
 HEAD = """# Prediction quality
 
@@ -138,7 +140,8 @@ def main(number: int | None) -> None:
     for case in CASES:
         tables = "This case failed; nothing was measured.\n" if case in failed else found[case].result()
         parts += [f"## {case.title}\n", f"{case.about}\n", f"    {case.command}\n", tables]
-    REPORT.write_text("\n".join(parts))
+    _, heading, section = REPORT.read_text().partition(KEPT) if REPORT.exists() else ("", "", "")
+    REPORT.write_text("\n".join([*parts, heading + section]))
     click.echo(f"written: {REPORT.relative_to(ROOT)}", err=True)
     if failed:
         raise click.ClickException(f"failed: {', '.join(case.title for case in failed)}")

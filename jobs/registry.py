@@ -10,7 +10,7 @@ from typing import Any
 from forecastle.settings import Settings
 from forecastle.store.database import Database
 from forecastle.store.job_runs import JobRun
-from jobs.schedules import Daily, Schedule
+from jobs.schedules import Daily, Schedule, Weekly
 
 TRAINING, ANALYSIS, MAINTENANCE = QUEUES = ("training", "analysis", "maintenance")
 HOUR, GIGABYTE = 3600, 1 << 30
@@ -87,6 +87,30 @@ JOBS: Mapping[str, Job] = {
             "jobs.maintenance:make_prediction_months",
             time_limit_seconds=HOUR,
             memory_limit_bytes=GIGABYTE,
+            schedule=Daily(2),
+        ),
+        Job(
+            "retraining.decide",
+            ANALYSIS,
+            "jobs.retraining:decide_one",
+            time_limit_seconds=HOUR,
+            memory_limit_bytes=2 * GIGABYTE,
+            required=frozenset({"model"}),
+        ),
+        Job(
+            "retraining.decide_delivery",
+            ANALYSIS,
+            "jobs.retraining:decide_delivery",
+            time_limit_seconds=HOUR,
+            memory_limit_bytes=2 * GIGABYTE,
+            schedule=Weekly(0, 2),
+        ),
+        Job(
+            "retraining.decide_reliability",
+            ANALYSIS,
+            "jobs.retraining:decide_reliability",
+            time_limit_seconds=HOUR,
+            memory_limit_bytes=2 * GIGABYTE,
             schedule=Daily(2),
         ),
         Job(

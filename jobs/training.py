@@ -6,14 +6,16 @@ import projects
 from forecastle.errors import ForecastleError
 from forecastle.store.tenants import get_project
 from jobs.registry import Done, Work
+from jobs.retraining import promote_trained
 from projects.entry import ALL
 
 
 def train(work: Work) -> Done:
     """Run the entry point `train` for whoever planned the run; the MLflow run bears the id of this one.
 
-    A run that an earlier attempt left RUNNING is ended first; one that is cancelled, or could not say how it ended, is
-    ended as KILLED.
+    What a retraining decision had trained goes to production where the model type's policy promotes it. A run that an
+    earlier attempt left RUNNING is ended first; one that is cancelled, or could not say how it ended, is ended as
+    KILLED.
     """
     from forecastle.registry.tracking import PATIENT_RETRIES, Tracking  # MLflow takes seconds to import
 
@@ -26,7 +28,7 @@ def train(work: Work) -> Done:
     name = f"job {work.run.id}"
     finished = tracking.find_finished(model_type.name, name)
     if finished is not None:
-        return Done(1, f"MLflow run {finished}, by an earlier attempt")
+        return Done(1, f"MLflow run {finished}, by an earlier attempt{promote_trained(work, tracking, finished)}")
     tracking.kill_runs(model_type.name, name, "its worker was lost")
     try:
         run_id = tracking.run_training(projects.ROOT, work.settings, model_type.name, project, name)
@@ -36,4 +38,4 @@ def train(work: Work) -> Done:
     except ForecastleError:
         tracking.kill_runs(model_type.name, name, "MLflow did not answer, or its process ended")
         raise
-    return Done(1, f"MLflow run {run_id}")
+    return Done(1, f"MLflow run {run_id}{promote_trained(work, tracking, run_id)}")

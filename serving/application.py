@@ -34,6 +34,7 @@ from serving.performance import performance_blueprint
 from serving.predictions import predictions_blueprint
 from serving.registry import registry_blueprint
 from serving.replay import replay_blueprint
+from serving.retraining import retraining_blueprint
 
 MOST_BODY_BYTES = 4 * 1024 * 1024
 
@@ -113,6 +114,8 @@ def build(
     app.register_api(
         registry_blueprint(projects.discover(), database, promoter, {**_PROBLEM_RESPONSES, **_MOVE_PROBLEMS})
     )
+
+    app.register_api(retraining_blueprint(projects.discover(), database, _PROBLEM_RESPONSES))
 
     @app.get("/health/live", summary="Whether the process answers", responses={200: None, 400: _PROBLEM_RESPONSES[400]})
     def live() -> Any:

@@ -28,6 +28,7 @@ from benchmarks.load.usage import cpu_seconds, pss_mib, tree
 from benchmarks.numeric import MODEL_TYPE as NUMERIC
 from benchmarks.numeric.model import NAMES, SCORER, NumericFeatures
 from benchmarks.numeric.training import Numeric, fit
+from benchmarks.retraining import DECLARED, SCENARIOS, World, live
 from benchmarks.serving import BEGIN, END, with_figures
 
 ASKED = [sys.executable, "-m", "benchmarks.gate", "--json", "--trials", "2", "--seed", "7"]
@@ -162,3 +163,16 @@ def test_every_layer_of_the_facade_answers(numeric: Numeric, tmp_path: Path) -> 
     with furnished(tmp_path, numeric) as house:
         found = layers_cpu(house, Job(NUMERIC.name, [body], house.headers, calls=1, rounds=1))
     assert found.keys() == LAYERS.keys()
+
+
+def test_a_simulated_life_trains_when_it_decides_to_and_its_strategies_share_their_versions() -> None:
+    world = World(SCENARIOS["stay"][1])
+    decided, never = live(world, DECLARED, 7), live(world, False, 7)
+    verdicts = [decision.verdict.value for decision in decided.decisions]
+    assert len(verdicts) == 6
+    assert verdicts.count("RETRAIN") == decided.trainings == len(world.made) - 1 > 0
+    assert never.trainings == 0
+    asked = [len(losses) for losses in never.losses]
+    assert [len(losses) for losses in decided.losses] == asked
+    first = verdicts.index("RETRAIN") + 1
+    assert all((one == other).all() for one, other in zip(decided.losses[:first], never.losses[:first], strict=True))

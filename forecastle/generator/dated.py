@@ -47,6 +47,17 @@ class DatedPortfolio:
     start: datetime = datetime(2023, 1, 1, tzinfo=UTC)
     days: float = 1_000.0
     seed: int = SEED
+    change_after: float = 1.0
+    """The share of the days after which the world changes."""
+    trend: float = 0.0
+    """By how much log hours, and the estimates with them, have risen at the end of the days."""
+    turned: bool = False
+    """Whether words and people then have each other's effects: the issues look as before, and mean something else."""
+
+    @property
+    def change_at(self) -> float:
+        """The moment of the change, in seconds since 1970."""
+        return self.start.timestamp() + self.change_after * self.days * SECONDS_A_DAY
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +102,10 @@ def _block(
     verbs, things, people = (random.integers(0, len(of), count) for of in (VERBS, THINGS, project.paces))
     effects = [np.array(list(of.values())) for of in (VERBS, THINGS, project.paces)]
     log_hours = project.level + random.normal(0, portfolio.noise, count)
+    changed = created >= portfolio.change_at
     for effect, chosen in zip(effects, (verbs, things, people), strict=True):
-        log_hours += effect[chosen]
+        log_hours += np.where(changed & portfolio.turned, effect[::-1][chosen], effect[chosen])
+    log_hours += portfolio.trend * _since_the_change(portfolio, created)
     estimates = _chosen(random, portfolio.estimated, log_hours + random.normal(0, portfolio.estimate_noise, count))
     hours = _chosen(random, portfolio.done, log_hours)
     # Work waits for a day or so, and fills a part of the days that it takes.
@@ -124,6 +137,12 @@ def _block(
             effort_hours=effort,
             estimate_hours=estimate,
         )
+
+
+def _since_the_change(portfolio: DatedPortfolio, moments: Numbers) -> Numbers:
+    """From 0 at the change to 1 at the end of the days."""
+    left = (1 - portfolio.change_after) * portfolio.days * SECONDS_A_DAY
+    return np.clip((moments - portfolio.change_at) / left, 0, 1) if left > 0 else np.zeros(len(moments))
 
 
 def _chosen(random: np.random.Generator, share: float, log_hours: Numbers) -> list[float | None]:

@@ -25,6 +25,7 @@ from forecastle.store.database import Database
 from forecastle.store.datasets import DatasetVersion, add_version, begin_redaction, end_redaction
 from forecastle.store.issues import Latest
 from forecastle.store.objects import Objects
+from forecastle.store.unlearning import unlearned_issues
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class TrainingRows:
     unknown_when: int = 0
     left_out_older: int = 0
     """Outcomes that were not read because there are enough later ones."""
+    unlearned: int = 0
+    """Issues of periods that are marked to be unlearned; with an outcome or not yet."""
 
 
 MOST_ROWS = 100_000
@@ -50,12 +53,17 @@ MOST_ROWS = 100_000
 def read_rows(
     database: Database, model_type: ModelType, project: UUID | None = None, most_rows: int = MOST_ROWS
 ) -> TrainingRows:
-    """The latest rows with a known outcome in the store, of one project where given; clusters are project ids."""
+    """The latest rows with a known outcome in the store, of one project where given; clusters are project ids.
+
+    Rows of periods that are marked to be unlearned are left out, also of what was known when others were asked.
+    """
     with database.transaction() as connection:
         older = max(0, issue_store.count_outcomes(connection, model_type.target, project) - most_rows)
         latest = Latest(model_type.target, most_rows) if older else None
-        found = rows_of_issues(model_type, issue_store.read_issues(connection, project, latest))
-    return replace(found, left_out_older=older)
+        left = unlearned_issues(connection, model_type.name, model_type.known_field, project)
+        issues = issue_store.read_issues(connection, project, latest)
+        found = rows_of_issues(model_type, (issue for issue in issues if (issue.project_key, issue.key) not in left))
+    return replace(found, left_out_older=older, unlearned=len(left))
 
 
 def rows_of_issues(model_type: ModelType, issues: Iterable[IssueRecord]) -> TrainingRows:

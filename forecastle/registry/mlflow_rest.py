@@ -24,7 +24,7 @@ from forecastle.settings import Settings
 
 API, PAGES = "api/2.0/mlflow", "ajax-api/2.0/mlflow"
 TIMEOUT_SECONDS = 20.0
-PROVENANCE_TAGS = ("dataset.digest", "git.commit", "feature.digest", "bundle.digest", "trained_by")
+PROVENANCE_TAGS = ("dataset.digest", "git.commit", "feature.digest", "bundle.digest", "trained_by", "mae")
 GATE_TAGS = ("gate.verdict", "gate.margin")
 NOT_FOUND = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
@@ -98,6 +98,10 @@ class MlflowRest:
         """The version an alias names. Raises NotFoundError."""
         found = self._json("GET", "registered-models/alias", {"name": name, "alias": alias})["model_version"]
         return _version(found, found.get("aliases", []))
+
+    def model_tags(self, name: str) -> Mapping[str, str]:
+        """The tags of a registered model. Raises NotFoundError."""
+        return {item["key"]: item["value"] for item in self._registered(name).get("tags", [])}
 
     def find_alias(self, name: str, alias: str) -> int | None:
         """The number of the version that an alias names, if any."""

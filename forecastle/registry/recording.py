@@ -139,6 +139,7 @@ def _log_dataset(objects: Objects, version: DatasetVersion, found: datasets.Trai
             "dataset.span": f"{version.span_from} to {version.span_until}",
             "dataset.left_out_unknown_when": found.unknown_when,
             "dataset.left_out_older": found.left_out_older,
+            "dataset.unlearned": found.unlearned,
         }
     )
     mlflow.set_tag("dataset.digest", version.digest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import tracemalloc
+from dataclasses import replace
 from itertools import islice, pairwise
 
 import pytest
@@ -99,3 +100,26 @@ def test_a_long_portfolio_is_made_block_by_block() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 60e6
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_world_that_changes_is_as_it_was_before_and_only_what_is_said_changes_afterwards(turned: bool) -> None:
+    calm = DatedPortfolio(projects=1, issues=4_000, noise=0.2, done=1.0)
+    changed = replace(calm, change_after=0.5, turned=turned, trend=0.0 if turned else 1.0)
+    pairs = list(zip(generate_dated_issues(calm), generate_dated_issues(changed), strict=True))
+    early = [pair for pair in pairs if pair[0].created_at.timestamp() < changed.change_at]  # type: ignore[union-attr]
+    assert 1_500 < len(early) < 2_500
+    assert all(before == after for before, after in early)
+    late = pairs[-1_000:]
+    assert all((one.title, one.created_at) == (other.title, other.created_at) for one, other in late)
+    before, after = ([math.log(pair[side].effort_hours or 1) for pair in late] for side in (0, 1))
+    if turned:  # the same words, with each other's effects
+        effects = [words(one) for one, _ in late]
+        assert statistics.correlation(effects, before) > 0.8
+        assert statistics.correlation(effects, after) < 0
+        assert statistics.mean(after) == pytest.approx(statistics.mean(before), abs=0.15)
+    else:  # from half of the trend at the beginning of these issues to all of it at their end
+        assert statistics.mean(after) - statistics.mean(before) == pytest.approx(0.75, abs=0.02)
+        estimates = [(a.estimate_hours, b.estimate_hours) for a, b in late if a.estimate_hours and b.estimate_hours]
+        risen = statistics.mean(math.log(b / a) for a, b in estimates)
+        assert risen == pytest.approx(0.75, abs=0.06)  # each has a noise of its own
