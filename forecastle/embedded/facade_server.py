@@ -69,7 +69,8 @@ def environment(folder: Path, settings: Settings) -> dict[str, str]:
 
 def secrets_of(settings: Settings) -> list[str]:
     """What must not stand in an error."""
-    addresses = (settings.database_url, settings.redis_url)
+    addresses = (settings.database_url, settings.redis_url, settings.smtp_url)
     passwords = [urlsplit(address).password or "" for address in addresses if address]
-    found = (*passwords, *map(unquote, passwords), settings.aws_secret_access_key, settings.aws_session_token)
+    others = (settings.aws_secret_access_key, settings.aws_session_token, settings.notify_webhook_url)
+    found = (*passwords, *map(unquote, passwords), *others)
     return [secret for secret in found if secret]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from forecastle.errors import ForecastleError, IntegrityError, NotFoundError, NothingServesError
+from forecastle.notify.alerts import Kind, close_alert, raise_alert
 from forecastle.registry.bundle import FOLDER, digest_of_files, load_bundle
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.predictor import Predictor
@@ -110,16 +111,25 @@ class ServingModels:
             )
         return found
 
+    def labels(self) -> list[str]:
+        """What is loaded, by name and version."""
+        return sorted(version.label for version in self._serving.values())
+
+    def refused(self) -> list[str]:
+        """Registered models whose version in production was not loaded."""
+        return sorted(self._refused)
+
     def refresh(self) -> None:
         """Bring what is loaded in line with the ledger. Raises ServerError where the database does not answer."""
         with self._database.transaction() as connection:
             steps = ledger.serving(connection)
-        serving = dict(self._serving)
+        before, serving, refused = self._serving, dict(self._serving), dict(self._refused)
         for name, step in steps.items():
             current = serving.get(name)
             if current is None or current.step.step != step.step:
                 self._replace(serving, name, step)
         self._serving = serving  # one assignment: a request sees the old or the new, never a mixture
+        self._tell([name for name in serving if serving[name] is not before.get(name)], refused)
 
     def _replace(self, serving: dict[str, ServingVersion], name: str, step: LedgerStep) -> None:
         model_type = type_of(self._model_types, name)
@@ -133,6 +143,17 @@ class ServingModels:
             if self._refused.get(name) != str(error):  # said once, not at every poll
                 logger.error("not loaded, what served goes on serving: %s", error)  # noqa: TRY400 - the sentence is all
             self._refused[name] = str(error)
+
+    def _tell(self, loaded: Sequence[str], refused: Mapping[str, str]) -> None:
+        """Alert about what is refused now and was not before, and close the alerts of what was loaded."""
+        news = self._refused.items() - refused.items()
+        if not loaded and not news:
+            return
+        with self._database.transaction() as connection:
+            for name in loaded:
+                close_alert(connection, Kind.FILE_TAMPERED, name)
+            for name, why in news:
+                raise_alert(connection, Kind.FILE_TAMPERED, name, f"not loaded, what served goes on serving: {why}")
 
     def _follow(self) -> None:
         while not self._stopped.is_set():
