@@ -19,8 +19,9 @@ from forecastle.settings import Settings
 from forecastle.store.database import Database
 from forecastle.store.migrate import require_current
 from forecastle.store.objects import Objects
-from serving import authentication, problems
+from serving import authentication, health, problems
 from serving.answering import Answerer
+from serving.jobs import jobs_blueprint
 from serving.predictions import predictions_blueprint
 
 MOST_BODY_BYTES = 4 * 1024 * 1024
@@ -71,10 +72,8 @@ def build(database: Database, models: ServingModels) -> Flask:
         predictions_blueprint(projects.discover(), Answerer(database, models), database, _PROBLEM_RESPONSES)
     )
 
-    @app.get("/health/live", summary="Whether the process answers", responses={200: None, 400: _PROBLEM_RESPONSES[400]})
-    def live() -> Any:
-        return jsonify({"status": "alive"})
-
+    app.register_api(jobs_blueprint(database, _PROBLEM_RESPONSES))
+    health.register(app, database, models, _PROBLEM_RESPONSES)
     app.add_url_rule("/openapi.json", "openapi_document", lambda: jsonify(app.api_doc))
     return app
 

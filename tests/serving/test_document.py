@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 import projects
 
+JOBS = ("/api/v1/jobs", "/api/v1/jobs/{run_id}", "/api/v1/jobs/{name}/run")
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 PASSPORT = "/api/v1/ml/predictions/{prediction_id}/passport"
 
@@ -97,10 +98,10 @@ def test_every_model_type_stands_there_with_its_request_its_answer_and_its_probl
 
 def test_every_operation_below_api_shows_its_problems_and_asks_for_a_key(document: dict[str, Any]) -> None:
     below = [(path, operation) for path, _, operation in operations(document) if path.startswith("/api/")]
-    assert {path for path, _ in below} == {PASSPORT, *(m.route for m in projects.discover().values())}
+    assert {path for path, _ in below} == {PASSPORT, *JOBS, *(m.route for m in projects.discover().values())}
     for path, operation in below:
-        expected = {"400", "401", "403", "404", "503"} | (set() if path == PASSPORT else {"413"})
-        assert set(operation["responses"]) >= {"200", *expected}
+        expected = {"400", "401", "403", "404", "503"} | ({"413"} if "requestBody" in operation else set())
+        assert set(operation["responses"]) >= {"202" if path.endswith("/run") else "200", *expected}
         for status in expected:
             schema = operation["responses"][status]["content"]["application/problem+json"]["schema"]
             assert {"title", "status", "code", "detail"} <= set(resolved(document, schema)["properties"])
