@@ -58,7 +58,7 @@ def decide(versions: Sequence[Version], named: Collection[tuple[str, int]], mome
     for version in sorted(versions, key=lambda one: (one.name, -one.version)):
         reasons.append((version, _stays_because(version, newer[version.name], named, moment)))
         newer[version.name] += 1
-    needed = {version.run_id for version, reason in reasons if reason is not None}
+    needed = {version.run_id for version, reason in reasons if reason is not None and version.run_id}
     shared = "its run has another version, which stays"
     return [Decision(v, shared if reason is None and v.run_id in needed else reason) for v, reason in reasons]
 

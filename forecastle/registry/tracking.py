@@ -219,7 +219,8 @@ class Tracking:
                 raise
             if found.aliases:
                 return False
-            self._client.set_tag(found.run_id, ARCHIVED, f"{name} version {version}")
+            if found.run_id:  # one that somebody registered by hand may have none
+                self._client.set_tag(found.run_id, ARCHIVED, f"{name} version {version}")
             self._client.delete_model_version(name, str(version))
         return True
 

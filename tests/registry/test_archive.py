@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -66,6 +67,11 @@ def test_a_run_with_a_version_that_stays_keeps_its_other_versions() -> None:
     found = decide([*shared, *(a_version(n) for n in range(2, 6))], set(), NOW)
     assert [(one.version.name, one.version.version) for one in found if one.stays_because is None] == [(MODEL, 2)]
     assert reasons([one for one in found if one.version.name == MODEL])[1] == "its run has another version, which stays"
+
+
+def test_versions_that_come_from_no_run_share_none() -> None:
+    versions = [replace(a_version(n), run_id="") for n in range(1, 6)]
+    assert removed(decide(versions, set(), NOW)) == [1, 2]
 
 
 VERSIONS = st.lists(
