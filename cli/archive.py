@@ -23,13 +23,13 @@ HEAD = ("model", "version", "made", "what becomes of it")
 def archive(dry_run: bool, as_json: bool) -> None:
     """Remove versions beyond the last three that never served, after 90 days, and data sets that nobody names."""
     from forecastle.registry.archive import Archive  # MLflow takes seconds to import
-    from forecastle.registry.tracking import Tracking
+    from forecastle.registry.cleanup import Cleanup
 
     with opened((POSTGRESQL, S3, MLFLOW)) as room:
         room.principal(Permission.READ if dry_run else Permission.TRAIN)
         with room.database.transaction() as connection:
             moment = job_runs.now(connection)
-        found = Archive(room.database, room.objects, Tracking(room.settings.require_tracking_uri()), moment)
+        found = Archive(room.database, room.objects, Cleanup(room.settings.require_tracking_uri()), moment)
         plan = found.plan()
         done = None if dry_run else found.remove(plan)
     if as_json:

@@ -12,13 +12,13 @@ from jobs.registry import Done, Work
 def archive_versions(work: Work) -> Done:
     """Remove versions and data sets that nobody needs any more; with `dry_run=yes` say which. Raises InputError."""
     from forecastle.registry.archive import Archive  # MLflow takes seconds to import
-    from forecastle.registry.tracking import Tracking
+    from forecastle.registry.cleanup import Cleanup
 
     dry_run = work.run.arguments.get("dry_run", "no")
     if dry_run not in ("yes", "no"):
         raise InputError("dry_run is yes or no")
-    tracking = Tracking(work.settings.require_tracking_uri())
-    archive = Archive(work.database, Objects.of(work.settings), tracking, now(work.database))
+    mlflow = Cleanup(work.settings.require_tracking_uri())
+    archive = Archive(work.database, Objects.of(work.settings), mlflow, now(work.database))
     plan = archive.plan()
     if dry_run == "yes":
         named = ", ".join(f"{one.name}/{one.version}" for one in plan.removed) or "none"
@@ -34,8 +34,8 @@ def archive_versions(work: Work) -> Done:
 def end_lost_runs(work: Work) -> Done:
     """End MLflow runs of our experiments that nobody will end."""
     from forecastle.registry import lost_runs  # MLflow takes seconds to import
-    from forecastle.registry.tracking import Tracking
+    from forecastle.registry.cleanup import Cleanup
 
-    tracking = Tracking(work.settings.require_tracking_uri())
-    ended = lost_runs.end_lost_runs(work.database, tracking, list(projects.discover()), now(work.database))
+    mlflow = Cleanup(work.settings.require_tracking_uri())
+    ended = lost_runs.end_lost_runs(work.database, mlflow, list(projects.discover()), now(work.database))
     return Done(len(ended), f"MLflow runs ended: {', '.join(ended) or 'none'}")

@@ -11,7 +11,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from forecastle.registry.tracking import Tracking, Version
+from forecastle.registry.cleanup import Cleanup
+from forecastle.registry.tracking import Version
 from forecastle.store import references
 from forecastle.store.database import Connection, Database
 from forecastle.store.objects import Objects
@@ -80,12 +81,12 @@ class Archive:
 
     database: Database
     objects: Objects
-    tracking: Tracking
+    mlflow: Cleanup
     moment: datetime
 
     def plan(self) -> Plan:
         """What would be removed now. Raises ServerError."""
-        versions = self.tracking.list_versions()
+        versions = self.mlflow.list_versions()
         with self.database.transaction() as connection:
             decisions = decide(versions, _named(connection, versions), self.moment)
             kept = {d.version.tags.get("dataset.digest", "") for d in decisions if d.stays_because is not None}
@@ -95,7 +96,7 @@ class Archive:
     def remove(self, plan: Plan) -> Archived:
         """Remove what the plan names, unless somebody has come to need it since. Raises ServerError."""
         versions = sum(self._remove(version) for version in plan.removed)
-        runs = self.tracking.delete_archived_runs()
+        runs = self.mlflow.delete_archived_runs()
         datasets = self.plan().datasets
         for dataset in datasets:
             with self.database.transaction() as connection:  # a row without its file would be worse than both
@@ -109,7 +110,7 @@ class Archive:
             if _named(connection, [version]):
                 return False
             connection.commit()  # nothing is left open while MLflow works
-            return self.tracking.archive_version(version.name, version.version)
+            return self.mlflow.archive_version(version.name, version.version)
 
 
 def _named(connection: Connection, versions: Sequence[Version]) -> set[tuple[str, int]]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from forecastle.registry.tracking import RunningRun, Tracking
+from forecastle.registry.cleanup import Cleanup, RunningRun
 from forecastle.store import job_runs
 from forecastle.store.database import Database
 
@@ -41,11 +41,11 @@ def lost_because(run: RunningRun, open_jobs: Collection[UUID], moment: datetime)
     return None
 
 
-def end_lost_runs(database: Database, tracking: Tracking, experiments: Collection[str], moment: datetime) -> list[str]:
+def end_lost_runs(database: Database, mlflow: Cleanup, experiments: Collection[str], moment: datetime) -> list[str]:
     """End the lost runs of these experiments as KILLED with the reason; returns their ids. Raises ServerError."""
-    running = tracking.running_runs(experiments)
+    running = mlflow.running_runs(experiments)
     jobs = [job for run in running if (job := job_of(run.name)) is not None]
     with database.transaction() as connection:
         open_jobs = job_runs.open_among(connection, jobs)
     lost = [(run.run_id, why) for run in running if (why := lost_because(run, open_jobs, moment)) is not None]
-    return [run_id for run_id, why in lost if tracking.kill_run(run_id, why)]
+    return [run_id for run_id, why in lost if mlflow.kill_run(run_id, why)]

@@ -6,10 +6,9 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,8 @@ from forecastle.settings import Settings
 
 PROVENANCE_TAGS = ("dataset.digest", "git.commit", "feature.digest", "bundle.digest", "trained_by")
 
-ARCHIVED = "archived"
-"""The tag of a run that is to be deleted with its files; its value names the version that it was."""
+PARENT = MLFLOW_PARENT_RUN_ID
+"""The tag of a child run that names its parent."""
 PATIENT_RETRIES = 5
 """How often a training asks again: with pauses of 0, 4, 8, 16 and 32 s it outlasts a restart of any server."""
 _NOT_FOUND = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
@@ -52,15 +51,6 @@ class Version:
     aliases: tuple[str, ...]
     tags: Mapping[str, str]
     created_at_ms: int
-
-
-@dataclass(frozen=True)
-class RunningRun:
-    """A run that MLflow shows as RUNNING, and that is nobody's child."""
-
-    run_id: str
-    name: str
-    started_at: datetime
 
 
 @contextmanager
@@ -101,10 +91,10 @@ class Tracking:
             if name is not None:
                 self._client.get_registered_model(name)  # a search for what does not exist finds nothing, silently
             wanted = f"name='{name}'" if name else None
-            found = _all(lambda token: self._client.search_model_versions(wanted, page_token=token))
+            found = every_page(lambda token: self._client.search_model_versions(wanted, page_token=token))
             aliases = {
                 (model.name, int(version)): alias
-                for model in _all(lambda token: self._client.search_registered_models(wanted, page_token=token))
+                for model in every_page(lambda token: self._client.search_registered_models(wanted, page_token=token))
                 for alias, version in model.aliases.items()
             }
         by_version: dict[tuple[str, int], list[str]] = {}
@@ -182,63 +172,11 @@ class Tracking:
                     continue  # it has an end of its own
                 self._kill(run, reason)
 
-    def running_runs(self, experiments: Collection[str]) -> list[RunningRun]:
-        """Runs of these experiments that are RUNNING, without child runs."""
-        with mlflow_errors():
-            known = [self._client.get_experiment_by_name(name) for name in experiments]
-            running = self._search([one.experiment_id for one in known if one], "attributes.status = 'RUNNING'")
-        return [
-            RunningRun(run.info.run_id, run.info.run_name, datetime.fromtimestamp(run.info.start_time / 1000, UTC))
-            for run in running
-            if MLFLOW_PARENT_RUN_ID not in run.data.tags
-        ]
-
-    def kill_run(self, run_id: str, reason: str) -> bool:
-        """The same for one run; False where it has ended meanwhile."""
-        with mlflow_errors():
-            run = self._client.get_run(run_id)
-            if run.info.status != "RUNNING":
-                return False
-            self._kill(run, reason)
-        return True
-
     def _kill(self, run: Run, reason: str) -> None:
         for cut in (run, *(child for child in self._children(run) if child.info.status == "RUNNING")):
             self._client.set_tag(cut.info.run_id, "failure", cut.data.tags.get("failure", reason))
             self._client.set_terminated(cut.info.run_id, "KILLED")
         self._take_back(run.info.run_id)
-
-    def archive_version(self, name: str, version: int) -> bool:
-        """Mark the run of a version and delete the version; False where it has an alias, or is gone."""
-        with mlflow_errors():
-            try:
-                found = self._client.get_model_version(name, str(version))
-            except MlflowException as error:
-                if error.error_code in _NOT_FOUND:
-                    return False
-                raise
-            if found.aliases:
-                return False
-            if found.run_id:  # one that somebody registered by hand may have none
-                self._client.set_tag(found.run_id, ARCHIVED, f"{name} version {version}")
-            self._client.delete_model_version(name, str(version))
-        return True
-
-    def delete_archived_runs(self) -> int:
-        """Delete the marked runs that no version names, with their files; returns how many.
-
-        As `mlflow gc` it deletes files for good; the runs' figures stay in the database, in the stage `deleted`, until
-        that command is typed.
-        """
-        with mlflow_errors():
-            experiments = _all(lambda token: self._client.search_experiments(page_token=token))
-            marked = self._search([one.experiment_id for one in experiments], f"tags.`{ARCHIVED}` != ''")
-            unnamed = [run for run in marked if not self._client.search_model_versions(f"run_id = '{run.info.run_id}'")]
-            for run in unnamed:
-                self._delete_files(run)
-                for gone in (*self._children(run), run):  # the marked one last: until then it is found again
-                    self._client.delete_run(gone.info.run_id)
-        return len(unnamed)
 
     def _delete_files(self, run: Run) -> None:
         made = f"source_run_id = '{run.info.run_id}'"
@@ -248,12 +186,12 @@ class Tracking:
         get_artifact_repository(run.info.artifact_uri).delete_artifacts()
 
     def _children(self, run: Run) -> list[Run]:
-        return self._search([run.info.experiment_id], f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run.info.run_id}'")
+        return self._search([run.info.experiment_id], f"tags.`{PARENT}` = '{run.info.run_id}'")
 
     def _search(self, experiments: list[str], condition: str) -> list[Run]:
         if not experiments:
             return []
-        return _all(lambda token: self._client.search_runs(experiments, condition, page_token=token))
+        return every_page(lambda token: self._client.search_runs(experiments, condition, page_token=token))
 
     def _take_back(self, run_id: str) -> None:
         for found in self._client.search_model_versions(f"run_id = '{run_id}'"):
@@ -284,7 +222,7 @@ class Tracking:
             self._client.delete_registered_model_alias(name, alias)
 
 
-def _all(search: Callable[[str | None], Any]) -> list[Any]:
+def every_page(search: Callable[[str | None], Any]) -> list[Any]:
     """Every page of a search."""
     page = search(None)
     found = list(page)

@@ -14,8 +14,9 @@ from mlflow.entities import ViewType
 
 from forecastle.errors import ServerError
 from forecastle.registry.archive import Archive, Archived
+from forecastle.registry.cleanup import Cleanup
 from forecastle.registry.lost_runs import end_lost_runs, name_of
-from forecastle.registry.tracking import Tracking, Version
+from forecastle.registry.tracking import Version
 from forecastle.settings import Settings
 from forecastle.store import job_runs
 from forecastle.store.database import Database
@@ -28,7 +29,7 @@ MODEL = "archived.model"
 LATER = timedelta(days=91)
 
 
-class OneModel(Tracking):
+class OneModel(Cleanup):
     """MLflow as if there were no other registered model: what other tests made stays."""
 
     def list_versions(self, name: str | None = None) -> list[Version]:
@@ -40,7 +41,7 @@ class Shelf:
     """A registered model with versions, each of a run with a child, files, and a logged model."""
 
     client: MlflowClient
-    tracking: Tracking
+    tracking: OneModel
     database: Database
     objects: Objects
     files: Objects
