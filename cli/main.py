@@ -36,6 +36,8 @@ from forecastle.errors import ForecastleError
         "restore": ("cli.backup:restore", "Bring a backup back into a new home."),
         "jobs": ("cli.jobs:jobs", "List, run, follow, retry and cancel jobs."),
         "retrain": ("cli.retraining:retrain", "Decide whether a training is due, and say why."),
+        "notify": ("cli.notifications:notify", "List alerts, and try out e-mail and webhook."),
+        "archive": ("cli.archive:archive", "Remove old versions that never served."),
         "models": ("cli.models:models", "List versions, compare them, move production, verify how it was moved."),
         "forget": ("cli.forgetting:forget", "Erase the text of a person or an issue."),
         "evaluate": ("cli.training:evaluate_model_type", "Walk a model type through files in order of time."),

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from forecastle.errors import NotFoundError
 from forecastle.registry.declaration import ModelType
-from forecastle.registry.serving import type_of
+from forecastle.registry.loading import type_of
 from forecastle.store import job_runs
 from forecastle.store import retraining as store
 from forecastle.store.database import Connection, Database

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from forecastle.errors import ConfigurationError, ForecastleError, IntegrityError, ServerError
+from forecastle.notify.alerts import Kind, close_alert, raise_alert
 from forecastle.registry.cache import ModelCache
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.loading import ServingVersion, load_serving, type_of
 from forecastle.registry.promotions import approved_files, versions_served
 from forecastle.store import promotions as ledger
-from forecastle.store.database import Database
+from forecastle.store.database import Connection, Database
 from forecastle.store.objects import Objects
 from forecastle.store.promotions import LedgerStep
 
@@ -74,7 +75,8 @@ class Replacer:
             raise
         else:
             self._cache.checked(model_name, version)
-            self.refused.pop((model_name, version.step.step), None)
+            if self.refused.pop((model_name, version.step.step), None):
+                self._tell(lambda connection: close_alert(connection, Kind.FILE_TAMPERED, model_name))
 
     def _put(self, model_name: str, step: LedgerStep) -> None:
         model_type = type_of(self._model_types, model_name)
@@ -83,6 +85,7 @@ class Replacer:
         if self._cache.put(model_name, loaded, is_project=model_name not in self._model_types):
             logger.info("%s serves", loaded.version.label)
         self.refused.pop((model_name, step.step), None)
+        self._tell(lambda connection: close_alert(connection, Kind.FILE_TAMPERED, model_name))
 
     def _put_the_one_before(self, model_name: str) -> None:
         """After a restart, what the other workers go on serving from memory."""
@@ -101,7 +104,16 @@ class Replacer:
         known = self.refused.get(key)
         if known is None or known.reason != reason:  # said once, not at every poll
             self.refused[key] = Refusal(_label(step), reason, datetime.now(UTC))
-            logger.error("not loaded, what served goes on serving: %s", reason)
+            sentence = f"not loaded, what served goes on serving: {reason}"
+            logger.error(sentence)
+            self._tell(lambda connection: raise_alert(connection, Kind.FILE_TAMPERED, model_name, sentence))
+
+    def _tell(self, say: Callable[[Connection], None]) -> None:
+        """An alert that cannot be written now must not keep a version from serving."""
+        try:
+            self._database.retrying(say)
+        except ServerError as error:
+            logger.warning("an alert was not written: %s", error)
 
 
 def _label(step: LedgerStep) -> str:

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 import projects
 
+JOBS = ("/api/v1/jobs", "/api/v1/jobs/{run_id}", "/api/v1/jobs/{name}/run")
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 DECISIONS = "/api/v1/retraining/{name}/decisions"
 PASSPORT = "/api/v1/ml/predictions/{prediction_id}/passport"
@@ -119,7 +120,7 @@ def test_every_model_type_takes_an_array_and_lines_of_its_requests(document: dic
 def test_every_operation_below_api_shows_its_problems_and_asks_for_a_key(document: dict[str, Any]) -> None:
     below = [(path, operation) for path, _, operation in operations(document) if path.startswith("/api/")]
     routes = [model_type.route for model_type in projects.discover().values()]
-    others = {PASSPORT, REPLAY, CACHE, GROUND_TRUTH, GROUND_TRUTHS, PERFORMANCE, DECISIONS}
+    others = {PASSPORT, REPLAY, CACHE, GROUND_TRUTH, GROUND_TRUTHS, PERFORMANCE, DECISIONS, *JOBS}
     assert {path for path, _ in below} >= {*others, *routes, *(f"{route}batch/" for route in routes)}
     for _, operation in below:
         expected = {"400", "401", "403", "404", "503"} | ({"413"} if "requestBody" in operation else set())
