@@ -46,6 +46,15 @@ class TrainingRows:
     """Issues of periods that are marked to be unlearned; with an outcome or not yet."""
 
 
+@dataclass(frozen=True)
+class Records:
+    """Issues to learn from, and how many were left out: older ones, and those that are to be unlearned."""
+
+    issues: Sequence[IssueRecord]
+    left_out_older: int
+    unlearned: int
+
+
 MOST_ROWS = 100_000
 """The latest rows teach: older ones would cost memory, and tell little of today."""
 
@@ -57,13 +66,24 @@ def read_rows(
 
     Rows of periods that are marked to be unlearned are left out, also of what was known when others were asked.
     """
+    return rows_of_records(model_type, read_records(database, model_type, project, most_rows))
+
+
+def read_records(
+    database: Database, model_type: ModelType, project: UUID | None = None, most_rows: int = MOST_ROWS
+) -> Records:
+    """The issues behind these rows."""
     with database.transaction() as connection:
         older = max(0, issue_store.count_outcomes(connection, model_type.target, project) - most_rows)
         latest = Latest(model_type.target, most_rows) if older else None
         left = unlearned_issues(connection, model_type.name, model_type.known_field, project)
         issues = issue_store.read_issues(connection, project, latest)
-        found = rows_of_issues(model_type, (issue for issue in issues if (issue.project_key, issue.key) not in left))
-    return replace(found, left_out_older=older, unlearned=len(left))
+        return Records([issue for issue in issues if (issue.project_key, issue.key) not in left], older, len(left))
+
+
+def rows_of_records(model_type: ModelType, found: Records) -> TrainingRows:
+    rows = rows_of_issues(model_type, found.issues)
+    return replace(rows, left_out_older=found.left_out_older, unlearned=found.unlearned)
 
 
 def rows_of_issues(model_type: ModelType, issues: Iterable[IssueRecord]) -> TrainingRows:

@@ -37,7 +37,7 @@ def residuals_by_answer(results: Results) -> go.Figure:
     shown = _thinned(len(results.rows))
     answered = results.served_values
     residuals = results.outcomes - answered
-    figure = _figure("answered", "truth minus answer")
+    figure = basic_figure("answered", "truth minus answer")
     for name, color, symbol in (("model", BLUE, "circle"), ("baseline", ORANGE, "diamond")):
         own = [n for n in shown if (results.answers[n].method == "ml_model") == (name == "model")]
         figure.add_trace(_points(answered[own], residuals[own], f"the {name} answered", color, symbol))
@@ -51,7 +51,7 @@ def residuals_over_time(results: Results, time_basis: str) -> go.Figure:
     shown = _thinned(len(results.rows))
     positions, axis = _positions(results, time_basis)
     residuals = results.outcomes - results.served_values
-    figure = _figure(axis, "truth minus answer")
+    figure = basic_figure(axis, "truth minus answer")
     figure.add_trace(_points([positions[n] for n in shown], residuals[shown], "one row", BLUE, "circle"))
     blocks = _blocks(len(residuals))
     middles = [positions[block[len(block) // 2]] for block in blocks]
@@ -76,7 +76,7 @@ def reliability(results: Results) -> go.Figure | None:
     if not len(order):
         return None
     groups = [order[block] for block in _blocks(len(order))]
-    figure = _figure("stated confidence (mean of a tenth of the rows)", "share that came true")
+    figure = basic_figure("stated confidence (mean of a tenth of the rows)", "share that came true")
     figure.add_trace(
         go.Scatter(x=[0, 1], y=[0, 1], mode="lines", name="as stated", line={"color": GREY, "dash": "dash"})
     )
@@ -95,7 +95,7 @@ def coverage_over_time(results: Results, time_basis: str, target: float) -> go.F
     positions, axis = _positions(results, time_basis)
     held = np.array([a.low <= row.target <= a.high for a, row in zip(results.answers, results.rows, strict=True)])
     blocks = _blocks(len(held))
-    figure = _figure(axis, "share of outcomes within the interval")
+    figure = basic_figure(axis, "share of outcomes within the interval")
     figure.add_hrect(target - COVERAGE_BAND, target + COVERAGE_BAND, fillcolor=GREEN, opacity=0.15, line_width=0)
     figure.add_hline(target, line_color=GREEN, name=f"target {target:.0%}", showlegend=True)
     middles = [positions[block[len(block) // 2]] for block in blocks]
@@ -112,7 +112,7 @@ def errors_by_project(results: Results, names: Mapping[str, str]) -> go.Figure:
     chosen = sorted(rows, key=lambda project: -rows[project])[:MOST_PROJECTS]
     chosen.sort(key=lambda project: served.by_project[project].value)
     labels = [f"{label_of(names.get(project, project))} ({rows[project]:,})" for project in chosen]
-    figure = _figure("mean absolute error", "")
+    figure = basic_figure("mean absolute error", "")
     for shift, name, color, symbol, method in (
         (-0.13, f"{best.name}, the best baseline", ORANGE, "diamond", best),
         (0.13, "served", BLUE, "circle", served),
@@ -138,7 +138,7 @@ def errors_by_project(results: Results, names: Mapping[str, str]) -> go.Figure:
 def importance(found: Importance) -> go.Figure:
     names = list(found.values)[:MOST_NAMES][::-1]
     values = [found.values[name] for name in names]
-    figure = _figure(found.measure, "")
+    figure = basic_figure(found.measure, "")
     colors = [BLUE if value >= 0 else ORANGE for value in values]
     figure.add_trace(
         go.Bar(x=values, y=[label_of(name) for name in names], orientation="h", marker_color=colors, showlegend=False)
@@ -151,7 +151,7 @@ def learning_curve(results: Results, candidate: str, points: Sequence[CurvePoint
     """The chosen candidate after fewer rows and after all of them, beside the reference baseline."""
     reference = results.reference
     estimates = [mean_over_time(point.losses) for point in points]
-    figure = _figure("rows that taught", "mean absolute error")
+    figure = basic_figure("rows that taught", "mean absolute error")
     trace = _with_interval([point.rows for point in points], estimates, candidate, [len(results.rows)] * len(points))
     figure.add_trace(trace.update(mode="lines+markers", line={"color": BLUE}))
     figure.add_hline(reference.mae.value, line_color=ORANGE, line_dash="dash", name=reference.name, showlegend=True)
@@ -165,7 +165,7 @@ def label_of(text: str) -> str:
     return html.escape(text if len(text) <= 40 else f"{text[:39]}…", quote=False)
 
 
-def _figure(x: str, y: str) -> go.Figure:
+def basic_figure(x: str, y: str) -> go.Figure:
     legend = {"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0}
     return go.Figure(
         layout=go.Layout(

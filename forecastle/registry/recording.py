@@ -6,7 +6,7 @@ import importlib.metadata
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -22,10 +22,13 @@ from mlflow.models import infer_signature
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_USER
 
 from forecastle.errors import ForecastleError
+from forecastle.monitoring.decision import Verdict
 from forecastle.registry import dataset as datasets
 from forecastle.registry.bundle import FOLDER, digest_of_files
 from forecastle.registry.declaration import Estimator, ModelType, Trainer, resolve
 from forecastle.registry.examples import Example, extract_all
+from forecastle.registry.gate_page import gate_section
+from forecastle.registry.gating import Gated, gate_candidate
 from forecastle.registry.mlflow_rest import Version
 from forecastle.registry.picture import residual_picture
 from forecastle.registry.promotions import STAGING
@@ -42,10 +45,14 @@ from forecastle.registry.summary import (
 )
 from forecastle.registry.tracking import mlflow_errors
 from forecastle.registry.training import DatasetInfo, Fitted, fit
+from forecastle.sources.issues import frame_of_records
 from forecastle.store.database import Database
 from forecastle.store.datasets import DatasetVersion
+from forecastle.store.gate_looks import Look, add_look
 from forecastle.store.objects import Objects
 from forecastle.store.tenants import list_projects
+from forecastle.validation.run import ValidationReport, validate
+from forecastle.validation.suite import load_suite
 
 Progress = Callable[[str], None]
 
@@ -59,6 +66,8 @@ class TrainingRequest:
     model_type: ModelType
     project: UUID | None
     trained_by: str
+    suite: Path
+    """The expectation suite that the data are held against."""
 
     @property
     def registered_model(self) -> str:
@@ -73,7 +82,7 @@ def train(database: Database, objects: Objects, asked: TrainingRequest, on_progr
     why, no version, and what served before serving.
     """
     with _run(asked) as run_id:
-        found = datasets.read_rows(database, asked.model_type, asked.project)
+        found, report = _read(database, asked, on_progress)
         version = datasets.save_version(database, objects, asked.registered_model, found)
         with database.transaction() as connection:  # the last that is asked of the database: learning may take hours
             names = {str(project.id): project.key for project in list_projects(connection)}
@@ -82,11 +91,28 @@ def train(database: Database, objects: Objects, asked: TrainingRequest, on_progr
         on_progress(f"dataset {version.name} version {version.version}: {version.rows:,} rows{older}")
         extracted = extract_all(asked.model_type, datasets.load_version(objects, version).rows)
         fitted = fit(asked.model_type, extracted, DatasetInfo(version.digest, version.time_basis), on_progress)
+        on_progress("asking the gate")
+        name, failures = asked.registered_model, len(report.violations)
+        gated = gate_candidate(database, objects, asked.model_type, name, extracted, fitted, failures)
+        on_progress(f"{gated.decision.verdict}: {gated.decision.reasons[0]}")
         on_progress("recording in MLflow")
         overall = overall_results(asked.model_type, fitted)
         address = log_models(asked.model_type, fitted)  # before metrics, which MLflow would copy one by one
-        log_fit(asked.model_type, fitted, overall, _origin(asked, fitted, version, run_id), names)
-        return _register(asked, fitted, overall, version, run_id, address)
+        log_fit(asked.model_type, fitted, overall, _origin(asked, fitted, version, run_id), names, gated)
+        _log_evidence(gated, report)
+        registered = _register(asked, fitted, overall, gated, version, run_id, address)
+        _use_up(database, asked.registered_model, registered, gated)
+        return registered
+
+
+def _read(
+    database: Database, asked: TrainingRequest, on_progress: Progress
+) -> tuple[datasets.TrainingRows, ValidationReport]:
+    """The rows to learn from, and what the expectation suite says of the issues behind them."""
+    records = datasets.read_records(database, asked.model_type, asked.project)
+    on_progress(f"validating {len(records.issues):,} issues")
+    report = validate(frame_of_records(records.issues), load_suite(asked.suite))
+    return datasets.rows_of_records(asked.model_type, records), report
 
 
 @contextmanager
@@ -166,6 +192,7 @@ def log_fit(
     overall: Results,
     origin: Mapping[str, object],
     names: Mapping[str, str],
+    gated: Gated,
 ) -> None:
     """Fill the active run: figures, child runs, report and bundle; `names` are the projects' keys by cluster."""
     views = view_results(model_type, fitted)
@@ -175,7 +202,7 @@ def log_fit(
         _log_child(mlflow.active_run(), child)
     mlflow.log_table(scores_by_project(fitted, names), "scores_by_project.json")
     mlflow.log_figure(residual_picture(overall), "residuals.png")
-    mlflow.log_text(report_page(model_type, fitted, overall, views, origin, names), REPORT)
+    mlflow.log_text(report_page(model_type, fitted, overall, views, origin, names, gate_section(gated, names)), REPORT)
     for name, content in fitted.bundle.files().items():
         mlflow.log_text(content.decode(), f"{FOLDER}/{name}")
 
@@ -222,8 +249,36 @@ def _report_address(run_id: str) -> str:
     return f"#/experiments/{experiment}/runs/{run_id}/artifacts/{REPORT}"
 
 
+def _log_evidence(gated: Gated, report: ValidationReport) -> None:
+    """What a reviewer decides on, beside the report."""
+    mlflow.log_dict(gated.decision.as_json(), "gate.json")
+    mlflow.log_text(gated.decision.as_markdown(), "gate.md")
+    mlflow.log_dict(asdict(report), "validation.json")
+    mlflow.set_tag("gate.verdict", str(gated.decision.verdict))
+
+
+def _use_up(database: Database, model_name: str, registered: Version, gated: Gated) -> None:
+    """Keep the decision and the rows it rests on. A version whose look cannot be kept does not stay registered."""
+    decision = gated.decision
+    look = Look(
+        model_name, registered.version, registered.run_id, str(decision.verdict), decision.as_json(), gated.used
+    )  # fmt: skip
+    try:
+        with database.transaction() as connection:
+            add_look(connection, look)
+    except ForecastleError:
+        mlflow.MlflowClient().delete_model_version(model_name, str(registered.version))
+        raise
+
+
 def _register(
-    asked: TrainingRequest, fitted: Fitted, overall: Results, version: DatasetVersion, run_id: str, address: str
+    asked: TrainingRequest,
+    fitted: Fitted,
+    overall: Results,
+    gated: Gated,
+    version: DatasetVersion,
+    run_id: str,
+    address: str,
 ) -> Version:
     tags = {
         "model_type": asked.model_type.name,
@@ -233,6 +288,8 @@ def _register(
         "bundle.digest": digest_of_files(fitted.bundle.files()),
         "git.commit": git_commit(),
         "trained_by": asked.trained_by,
+        "gate.verdict": str(gated.decision.verdict),
+        "gate.margin": f"{gated.decision.measured.policy.margin:g}",
         **candidates(fitted),
         **version_tags(overall),
     }
@@ -244,7 +301,8 @@ def _register(
         client.update_model_version(asked.registered_model, registered.version, description=said)
         if asked.project is not None:
             client.set_registered_model_tag(asked.registered_model, "project", str(asked.project))
-        client.set_registered_model_alias(asked.registered_model, STAGING, registered.version)
+        if gated.decision.verdict is not Verdict.REJECT:
+            client.set_registered_model_alias(asked.registered_model, STAGING, registered.version)
     except Exception:
         client.delete_model_version(asked.registered_model, registered.version)  # nothing half-registered
         raise
@@ -252,7 +310,7 @@ def _register(
         asked.registered_model,
         int(registered.version),
         run_id,
-        (STAGING,),
+        () if gated.decision.verdict is Verdict.REJECT else (STAGING,),
         tags,
         int(registered.creation_timestamp),
     )

@@ -6,7 +6,7 @@ It shows figures, projects' keys, and words that stand in several issues: no tit
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from forecastle.monitoring.comparison import BLOCKS
 from forecastle.monitoring.metrics import METRICS, Estimate
@@ -27,14 +27,19 @@ def report_page(
     views: Mapping[str, Results],
     origin: Mapping[str, object],
     names: Mapping[str, str],
+    gate: Iterable[str] = (),
 ) -> str:
-    """The page; `origin` says where the version comes from, `names` are the projects' keys by cluster."""
+    """The page; `origin` says where the version comes from, `names` are the projects' keys by cluster.
+
+    `gate` are the parts of the page that say what the gate decided.
+    """
     target = fitted.bundle.manifest.coverage_target
     parts = [
         f"<h1>{model_type.name}</h1>",
         paragraph(model_type.summary),
         paragraph(verdict(overall, target), "verdict"),
         facts({**origin, **_candidates(fitted)}),
+        *gate,
     ]
     if len({answer.view for answer in overall.answers}) > 1:
         parts += [heading("All held-back rows together"), *_methods(model_type, overall)]

@@ -1,0 +1,121 @@
+"""What a candidate is held against: the version in production and the first one that was approved, able to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from forecastle.errors import FeatureCodeError, IntegrityError
+from forecastle.monitoring.decision import Replacement
+from forecastle.records.outcomes import Known
+from forecastle.registry.bundle import FOLDER, Bundle, load_bundle
+from forecastle.registry.dataset import load_version
+from forecastle.registry.declaration import ModelType
+from forecastle.registry.examples import Row
+from forecastle.registry.predictor import Prediction, Predictor
+from forecastle.registry.promotions import approved_files, versions_served
+from forecastle.store import datasets
+from forecastle.store import promotions as ledger
+from forecastle.store.database import Database
+from forecastle.store.gate_looks import RowKey
+from forecastle.store.objects import Objects
+from forecastle.store.promotions import LedgerStep, Promotion
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """An approved version that answers here, and the rows that taught it."""
+
+    version: int
+    predictor: Predictor
+    taught: frozenset[RowKey]
+
+    @property
+    def name(self) -> str:
+        return f"version {self.version}"
+
+    def predict(self, row: Row, known: Known) -> Prediction:
+        return self.predictor.predict(row.cluster, row.request, known)
+
+
+@dataclass(frozen=True)
+class Incumbents:
+    """Production and the first approved version, as far as they can answer; `silent` says why one cannot.
+
+    `replacement` is the declared reason for a replacement that their age or the feature code gives.
+    """
+
+    production: Incumbent | None
+    first_approved: Incumbent | None
+    silent: tuple[str, ...]
+    replacement: Replacement | None
+    promoted_at: datetime | None
+
+    @property
+    def taught(self) -> frozenset[RowKey]:
+        found = (self.production, self.first_approved)
+        return frozenset().union(*(one.taught for one in found if one))
+
+
+def find_incumbents(
+    database: Database, objects: Objects, model_type: ModelType, model_name: str, now: datetime | None = None
+) -> Incumbents:
+    """Load what a candidate of this registered model has to be held against. Raises ServerError."""
+    with database.transaction() as connection:
+        confirmed = ledger.confirmed_steps(connection, model_name)
+    served = versions_served(step.promotion for step in confirmed)
+    if not served:
+        return Incumbents(None, None, (), None, None)
+    silent: list[str] = []
+    replacement: Replacement | None = None
+    found: dict[int, Incumbent | None] = {}
+    for promotion in (served[-1], confirmed[0].promotion):
+        if promotion.to_version in found:
+            continue
+        try:
+            found[promotion.to_version] = _load(database, objects, model_type, promotion)
+        except (IntegrityError, FeatureCodeError) as error:
+            found[promotion.to_version] = None
+            silent.append(f"version {promotion.to_version} cannot answer here: {error}")
+            if promotion is served[-1] and isinstance(error, FeatureCodeError):
+                replacement = Replacement.FEATURE_CODE
+    promoted_at = _promoted_at(confirmed, served[-1])
+    oldest = timedelta(days=model_type.retraining.oldest_days)
+    if replacement is None and (now or datetime.now(UTC)) - promoted_at > oldest:
+        replacement = Replacement.AGE
+    first = confirmed[0].promotion.to_version
+    return Incumbents(
+        production=found[served[-1].to_version],
+        first_approved=found[first] if first != served[-1].to_version else None,
+        silent=tuple(silent),
+        replacement=replacement,
+        promoted_at=promoted_at,
+    )
+
+
+def _promoted_at(confirmed: Iterable[LedgerStep], promotion: Promotion) -> datetime:
+    return next(step.recorded_at for step in confirmed if step.promotion.promotion_id == promotion.promotion_id)
+
+
+def _load(database: Database, objects: Objects, model_type: ModelType, promotion: Promotion) -> Incumbent:
+    """Raises IntegrityError where its files or its data are not what they were, FeatureCodeError for other code."""
+    prefix = f"{FOLDER}/"
+    files = approved_files(objects, promotion)
+    bundle = load_bundle(
+        model_type, {name.removeprefix(prefix): found for name, found in files.items() if name.startswith(prefix)}
+    )
+    taught = _rows_that_taught(database, objects, promotion.model_name, bundle)
+    return Incumbent(promotion.to_version, Predictor.of(model_type, bundle), taught)
+
+
+def _rows_that_taught(database: Database, objects: Objects, model_name: str, bundle: Bundle) -> frozenset[RowKey]:
+    """By key and not by position: positions of undated rows move when rows are added."""
+    manifest = bundle.manifest
+    with database.transaction() as connection:
+        version = datasets.find_by_digest(connection, model_name, manifest.dataset_digest)
+    if version is None:
+        raise IntegrityError(f"its dataset version {manifest.dataset_digest[:12]} is gone: what taught it is not known")
+    rows = load_version(objects, version).rows
+    until = manifest.trained_until
+    return frozenset((row.cluster, row.key) for row in rows if row.asked_at < until and row.known_at <= until)
