@@ -20,6 +20,7 @@ from forecastle.errors import ConfigurationError
 FourEyes = Literal["always", "unless-alone", "never"]
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]*[\w-][\w.-]*)*/?", re.ASCII)
+_MAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w.-]+", re.ASCII)
 _TLS_WORDS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}
 _UNSET = '{} is not set; start the servers and type: eval "$(forecastle env)"'
 
@@ -66,6 +67,40 @@ def _redis_url(text: str) -> str:
     if asked not in ("required", "optional", "none"):
         raise ValueError("not a demand on certificates")
     return parts._replace(query=urlencode({**query, "ssl_cert_reqs": asked}, safe="/")).geturl()
+
+
+def _smtp_url(text: str) -> str:
+    parts = urlsplit(text)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname or set(query) - {"starttls", "ssl_ca_certs"}:
+        raise ValueError("not an address of a mail server")
+    _ = parts.port
+    if "starttls" in query and (parts.scheme, query["starttls"]) != ("smtp", "off"):
+        raise ValueError("STARTTLS can only be switched off, and not with smtps")
+    if "starttls" in query and parts.username:
+        raise ValueError("a password must not travel in plain")
+    return text
+
+
+def _webhook_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError("not an address of HTTP")
+    _ = parts.port
+    return text
+
+
+def _mail_addresses(text: str) -> tuple[str, ...]:
+    found = tuple(_mail_address(part) for part in text.split(",") if part.strip())
+    if not found:
+        raise ValueError("no mail address")
+    return found
+
+
+def _mail_address(text: str) -> str:
+    if not _MAIL.fullmatch(text.strip()):
+        raise ValueError("not a mail address")
+    return text.strip()
 
 
 def _level(text: str) -> str:
@@ -173,6 +208,27 @@ class Settings:
     job_run: str | None = _setting(
         "FORECASTLE_JOB_RUN", None, "run of a job on whose behalf an entry point works; set by the worker"
     )
+    job_run_days: int = _setting(
+        "FORECASTLE_JOB_RUN_DAYS", 365, "days for which runs of jobs that ended, and closed alerts, are kept", _positive
+    )
+    smtp_url: str | None = _setting(
+        "FORECASTLE_SMTP_URL",
+        None,
+        "mail server of the alerts (smtps://user:password@host:465, or smtp:// with STARTTLS); without it no e-mail",
+        _smtp_url,
+        secret=True,
+    )
+    mail_from: str | None = _setting("FORECASTLE_MAIL_FROM", None, "mail address that alerts come from", _mail_address)
+    mail_to: tuple[str, ...] | None = _setting(
+        "FORECASTLE_MAIL_TO", None, "mail addresses that alerts go to, with commas between them", _mail_addresses
+    )
+    notify_webhook_url: str | None = _setting(
+        "FORECASTLE_NOTIFY_WEBHOOK_URL",
+        None,
+        "webhook of the alerts, as Slack makes them; without it none is called",
+        _webhook_url,
+        secret=True,
+    )
     log_level: str = _setting(
         "FORECASTLE_LOG_LEVEL", "INFO", "least level that is logged: DEBUG, INFO, WARNING, ERROR", _level
     )
@@ -194,12 +250,16 @@ class Settings:
             except ValueError:
                 wanted = item.metadata["meaning"]
                 raise ConfigurationError(f"{item.metadata['variable']} has no usable value; it is: {wanted}") from None
+        if "smtp_url" in values and not {"mail_from", "mail_to"} <= set(values):
+            raise ConfigurationError("FORECASTLE_SMTP_URL needs FORECASTLE_MAIL_FROM and FORECASTLE_MAIL_TO as well")
         return cls(**values)
 
     def as_environment(self) -> dict[str, str]:
         """The variables from which these settings would be read again; the home as an absolute path."""
         values = {item.metadata["variable"]: getattr(self, item.name) for item in fields(self)}
         values["FORECASTLE_HOME"] = self.home.resolve()
+        if self.mail_to is not None:
+            values["FORECASTLE_MAIL_TO"] = ",".join(self.mail_to)
         return {name: str(value) for name, value in values.items() if value is not None}
 
     def require_database_url(self) -> str:

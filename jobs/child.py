@@ -66,7 +66,7 @@ def call(function: str, settings: Settings, run_id: UUID) -> Ending:
         log.error("%s at %s", type(error).__name__, " < ".join(reversed(frames)))  # noqa: TRY400
         detail = f"it failed with {type(error).__name__}; the log of the worker says where"
         return Ending("failed", detail, error_code="internal")
-    return Ending("succeeded", done.detail, items=done.items)
+    return Ending("skipped" if done.skipped else "succeeded", done.detail, items=done.items)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from forecastle.store import job_queue, job_runs
+from forecastle.store import job_queue, job_runs, known_jobs
 from forecastle.store.database import Connection, Database
 from forecastle.store.job_runs import Ending, JobRun
+from forecastle.store.known_jobs import BUSY
+from jobs import endings
+from jobs.notification import DELIVER, plan_delivery, watch_jobs
 from jobs.registry import JOBS, Job
 
 RESEND_SECONDS = 30.0
 """A run that was sent, and that nobody has taken although its queue is empty, is sent again after this long."""
 MOST_ATTEMPTS = 3
 """A run that has taken this many workers with it is given up."""
+WATCH_SECONDS = 60.0
+"""How often it is looked whether a job is overdue."""
 SCHEDULE = "schedule"
 
 log = logging.getLogger(__name__)
@@ -37,11 +43,16 @@ class Dispatcher:
     database: Database
     broker: Sender
     jobs: Mapping[str, Job] = field(default_factory=lambda: JOBS)
+    _watch_at: float = field(default=0.0, init=False)
 
     def run_once(self, moment: datetime | None = None) -> None:
         """Plan the ticks that are due at `moment` (now), and send what has to be sent. Raises ServerError."""
+        self._watch()
         with self.database.transaction() as connection:
-            plan_ticks(connection, self.jobs, moment or job_runs.now(connection))
+            moment = moment or job_runs.now(connection)
+            plan_ticks(connection, self.jobs, moment)
+            if DELIVER in self.jobs:
+                plan_delivery(connection, moment, SCHEDULE)
             ask = job_queue.any_unheld(connection)
         idle = self.broker.idle_queues() if ask else []
         with self.database.transaction() as connection:
@@ -51,10 +62,19 @@ class Dispatcher:
             for run in job_queue.overdue(connection, idle, RESEND_SECONDS):
                 self._send(connection, run)
 
+    def _watch(self) -> None:
+        """Once in a while, tell others which jobs there are, and look whether all ran by their time."""
+        if time.monotonic() < self._watch_at:
+            return
+        with self.database.transaction() as connection:
+            known_jobs.replace_all(connection, (job.known for job in self.jobs.values()))
+            watch_jobs(connection)
+        self._watch_at = time.monotonic() + WATCH_SECONDS
+
     def _send(self, connection: Connection, run: JobRun) -> None:
         ending = self._ending(run)
         if ending is not None:
-            job_runs.end_unheld(connection, run.id, ending)
+            endings.end_unheld(connection, run, ending)
             log.info("%s %s: %s", run.name, run.id, ending.outcome)
             return
         queue = self.jobs[run.name].queue
@@ -96,4 +116,6 @@ def plan_ticks(connection: Connection, jobs: Mapping[str, Job], moment: datetime
             detail = "this tick was before the first start of the schedule here"
             job_runs.end_unheld(connection, run.id, Ending("skipped", detail))
         elif busy:
-            job_runs.end_unheld(connection, run.id, Ending("skipped", "an earlier run of this job has not ended"))
+            job_runs.end_unheld(
+                connection, run.id, Ending("skipped", "an earlier run of this job has not ended", error_code=BUSY)
+            )

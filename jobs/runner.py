@@ -26,6 +26,7 @@ from forecastle.settings import Settings
 from forecastle.store import job_runs
 from forecastle.store.database import Database
 from forecastle.store.job_runs import Ending, JobRun
+from jobs import endings
 from jobs.registry import GRACE_SECONDS, JOBS, Job
 
 LEASE_SECONDS = 30.0
@@ -69,7 +70,7 @@ class Runner:
         if ending is None:
             self._retrying(lambda connection: job_runs.release(connection, held))
             log.info("run %s: given back", run_id)
-        elif self._retrying(lambda connection: job_runs.end(connection, held, ending)):
+        elif self._retrying(lambda connection: endings.end(connection, held, ending)):
             log.info("run %s: %s: %s", run_id, ending.outcome, ending.detail)
         else:
             log.warning("run %s was lost to another worker", run_id)

@@ -8,7 +8,10 @@ from typing import Protocol
 
 
 class Schedule(Protocol):
-    """Moments at which a job is due."""
+    """Moments at which a job is due, a period apart."""
+
+    @property
+    def period(self) -> timedelta: ...
 
     def last_tick(self, moment: datetime) -> datetime:
         """The newest tick that is not after `moment`."""
@@ -21,10 +24,23 @@ class Daily:
 
     hour: int
     minute: int = 0
+    period = timedelta(days=1)
 
     def last_tick(self, moment: datetime) -> datetime:
         today = moment.replace(hour=self.hour, minute=self.minute, second=0, microsecond=0)
         return today if today <= moment else today - timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Hourly:
+    """Every hour at this minute."""
+
+    minute: int = 0
+    period = timedelta(hours=1)
+
+    def last_tick(self, moment: datetime) -> datetime:
+        tick = moment.replace(minute=self.minute, second=0, microsecond=0)
+        return tick if tick <= moment else tick - self.period
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,7 @@ class Weekly:
     weekday: int
     hour: int
     minute: int = 0
+    period = timedelta(days=7)
 
     def last_tick(self, moment: datetime) -> datetime:
         day = Daily(self.hour, self.minute).last_tick(moment)

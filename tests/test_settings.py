@@ -38,6 +38,11 @@ GIVEN = {
     "FORECASTLE_API_KEY": "fck_hidden-key",
     "FORECASTLE_FOUR_EYES": "always",
     "FORECASTLE_JOB_RUN": "0199aaaa-0000-7000-8000-000000000000",
+    "FORECASTLE_JOB_RUN_DAYS": "30",
+    "FORECASTLE_SMTP_URL": "smtps://ada:hidden-mail-word@mail.example:465",
+    "FORECASTLE_MAIL_FROM": "forecastle@example.org",
+    "FORECASTLE_MAIL_TO": "ada@example.org, bob@example.org",
+    "FORECASTLE_NOTIFY_WEBHOOK_URL": "https://hooks.example/hidden-hook",
     "FORECASTLE_LOG_LEVEL": "debug",
 }
 

@@ -69,10 +69,10 @@ def environment(folder: Path, settings: Settings) -> dict[str, str]:
 
 def secrets_of(settings: Settings) -> list[str]:
     """What must not stand in an error."""
-    addresses = (settings.database_url, settings.redis_url, settings.mlflow_tracking_uri)
+    addresses = (settings.database_url, settings.redis_url, settings.mlflow_tracking_uri, settings.smtp_url)
     passwords = [urlsplit(address).password or "" for address in addresses if address]
     found = (
         *(*passwords, *map(unquote, passwords), settings.aws_secret_access_key, settings.aws_session_token),
-        *(settings.mlflow_tracking_password, settings.mlflow_tracking_token),
+        *(settings.mlflow_tracking_password, settings.mlflow_tracking_token, settings.notify_webhook_url),
     )
     return [secret for secret in found if secret]

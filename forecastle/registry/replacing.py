@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from forecastle.errors import ConfigurationError, ForecastleError, IntegrityError, ServerError
+from forecastle.errors import ConfigurationError, FeatureCodeError, ForecastleError, IntegrityError, ServerError
+from forecastle.notify.alerts import Kind, close_alert, raise_alert
 from forecastle.registry.cache import ModelCache
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.loading import ServingVersion, load_serving, type_of
@@ -59,6 +60,7 @@ class Replacer:
             if self._cache.step_of(model_name) is None:
                 self._put_the_one_before(model_name)
             raise
+        self._close_alert(model_name)
 
     def check(self, model_name: str, version: ServingVersion) -> None:
         """Hold the files of a version that serves against the ledger once more.
@@ -74,7 +76,8 @@ class Replacer:
             raise
         else:
             self._cache.checked(model_name, version)
-            self.refused.pop((model_name, version.step.step), None)
+            if self.refused.pop((model_name, version.step.step), None) is not None:
+                self._close_alert(model_name)
 
     def _put(self, model_name: str, step: LedgerStep) -> None:
         model_type = type_of(self._model_types, model_name)
@@ -100,8 +103,15 @@ class Replacer:
         key, reason = (model_name, step.step), str(error)
         known = self.refused.get(key)
         if known is None or known.reason != reason:  # said once, not at every poll
+            if isinstance(error, IntegrityError) and not isinstance(error, FeatureCodeError):
+                with self._database.transaction() as connection:
+                    raise_alert(connection, Kind.FILE_TAMPERED, model_name, f"what served goes on serving: {reason}")
             self.refused[key] = Refusal(_label(step), reason, datetime.now(UTC))
             logger.error("not loaded, what served goes on serving: %s", reason)
+
+    def _close_alert(self, model_name: str) -> None:
+        with self._database.transaction() as connection:
+            close_alert(connection, Kind.FILE_TAMPERED, model_name)
 
 
 def _label(step: LedgerStep) -> str:

@@ -74,7 +74,7 @@ def test_a_planned_run_is_sent_once_to_the_queue_of_its_job(database: Database) 
     "name, arguments, sentence",
     [
         ("trian", {}, "there is no job of this name; there are: train"),
-        ("train", {}, "train needs model_type: give it with --arg NAME=VALUE"),
+        ("train", {}, "train needs the argument model_type"),
         ("train", {"model_type": "x", "b": "c"}, "train takes no b; its arguments are: model_type"),
     ],
 )
