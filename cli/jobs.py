@@ -18,6 +18,7 @@ from forecastle.store.database import Connection
 from forecastle.store.job_runs import JobRun
 
 HEAD = ("run", "job", "state", "planned", "by", "took", "items", "detail")
+OUTCOMES = ("succeeded", "failed", "skipped", "cancelled", "open")
 _LOOK_SECONDS = 0.5
 
 
@@ -28,12 +29,13 @@ def jobs() -> None:
 
 @jobs.command("ls")
 @click.option("--name", help="Only runs of this job.")
+@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only runs that ended so; open: that have not ended.")
 @click.option("--limit", default=30, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--json", "as_json", is_flag=True)
-def list_jobs(name: str | None, limit: int, as_json: bool) -> None:
+def list_jobs(name: str | None, outcome: str | None, limit: int, as_json: bool) -> None:
     """The newest runs, and how they ended."""
     with opened() as room, room.database.transaction() as connection:
-        found = job_runs.list_runs(connection, limit, name)
+        found = job_runs.list_runs(connection, limit, name, outcome)
     if as_json:
         click.echo(json.dumps([as_document(run) for run in found]))
     elif found:

@@ -19,11 +19,14 @@ from cli.tables import table
 from forecastle.embedded import supervision
 from forecastle.embedded.home import Home
 from forecastle.embedded.logs import Follower, last_lines
-from forecastle.embedded.servers import EVERYTHING, needs_of, terminating_raises
+from forecastle.embedded.servers import EVERYTHING, addresses, needs_of, terminating_raises
 from forecastle.embedded.status import Status, status
 from forecastle.embedded.supervisor import Supervisor, supervising
+from forecastle.errors import ForecastleError
 from forecastle.settings import Settings
 from forecastle.store.database import Database
+from forecastle.store.known_jobs import OverdueJob, overdue_jobs
+from forecastle.store.migrate import require_current
 
 _READ_SECONDS = 0.2
 _COLUMNS = ("server", "state", "process", "address", "for", "restarts", "memory")
@@ -124,17 +127,34 @@ def down() -> None:
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True)
 def show_status(as_json: bool) -> None:
-    """Show how the servers are doing; exit code 0 where all that are wanted run."""
+    """Show how the servers and jobs are doing; exit code 0 where all that are wanted run and no job is overdue."""
     settings = Settings.from_env()
     found, supervisor = status(settings), supervision.read(_home(settings))
+    overdue = _overdue_jobs(settings)
     if as_json:
         servers = [{**asdict(one), "is_well": one.is_well} for one in found]
-        click.echo(json.dumps({"supervisor": supervisor.pid if supervisor else None, "servers": servers}))
+        jobs = None if overdue is None else [{"name": job.name, "due_at": job.due_at.isoformat()} for job in overdue]
+        keeper = supervisor.pid if supervisor else None
+        click.echo(json.dumps({"supervisor": keeper, "servers": servers, "overdue_jobs": jobs}))
     else:
         click.echo("\n".join(table(_COLUMNS, [_row(one) for one in found])))
+        for job in overdue or ():
+            click.secho(f"overdue: {job.sentence}", fg="red")
         say(f"kept running by process {supervisor.pid}" if supervisor else "nobody keeps them running: forecastle up")
-    if not all(one.is_well for one in found):
+    if overdue or not all(one.is_well for one in found):
         sys.exit(1)
+
+
+def _overdue_jobs(settings: Settings) -> list[OverdueJob] | None:
+    """Jobs that did not run by their time; None where no database of this version answers."""
+    with suppress(ForecastleError):
+        found = addresses(settings, (POSTGRESQL,))
+        if found is not None:
+            with Database(found.require_database_url(), 1) as database:
+                require_current(database)
+                with database.transaction() as connection:
+                    return overdue_jobs(connection)
+    return None
 
 
 def _row(one: Status) -> list[str]:

@@ -25,10 +25,11 @@ from forecastle.store.database import Database
 from forecastle.store.migrate import require_current
 from forecastle.store.objects import Objects
 from forecastle.store.prediction_log import PredictionLog
-from serving import authentication, problems
+from serving import authentication, health, problems
 from serving.answering import Answerer
 from serving.batches import batches_blueprint
 from serving.ground_truth import ground_truth_blueprint
+from serving.jobs import jobs_blueprint
 from serving.models import models_blueprint
 from serving.performance import performance_blueprint
 from serving.predictions import predictions_blueprint
@@ -109,15 +110,11 @@ def build(
     app.register_api(replay_blueprint(model_types, models, database, _PROBLEM_RESPONSES))
     app.register_api(ground_truth_blueprint(database, _PROBLEM_RESPONSES))
     app.register_api(performance_blueprint(model_types, database, _PROBLEM_RESPONSES))
-
     app.register_api(
         registry_blueprint(projects.discover(), database, promoter, {**_PROBLEM_RESPONSES, **_MOVE_PROBLEMS})
     )
-
-    @app.get("/health/live", summary="Whether the process answers", responses={200: None, 400: _PROBLEM_RESPONSES[400]})
-    def live() -> Any:
-        return jsonify({"status": "alive"})
-
+    app.register_api(jobs_blueprint(database, _PROBLEM_RESPONSES))
+    health.register(app, database, models, _PROBLEM_RESPONSES)
     app.add_url_rule("/openapi.json", "openapi_document", lambda: jsonify(app.api_doc))
     return app
 

@@ -5,7 +5,7 @@ Moments are the database's: workers' clocks may differ.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal, LiteralString
@@ -207,13 +207,27 @@ def find_id(connection: Connection, start: str) -> UUID:
     return UUID(str(rows[0]["id"]))
 
 
-def list_runs(connection: Connection, limit: int = 30, name: str | None = None) -> list[JobRun]:
-    """The newest runs, of one job or of all."""
+def open_among(connection: Connection, ids: Collection[UUID]) -> set[UUID]:
+    """Which of these runs have not ended."""
+    rows = connection.execute("select id from job_runs where id = any(%s) and ended_at is null", (list(ids),))
+    return {row["id"] for row in rows}
+
+
+def list_runs(
+    connection: Connection,
+    limit: int = 30,
+    name: str | None = None,
+    outcome: str | None = None,
+    before: UUID | None = None,
+) -> list[JobRun]:
+    """The newest runs, of one job or of all, with one outcome (`open`: none yet) or any; older than `before`."""
     return many(
         connection,
-        f"select {COLUMNS} from job_runs where %(name)s::text is null or name = %(name)s "
+        f"select {COLUMNS} from job_runs where (%(name)s::text is null or name = %(name)s) "
+        "and (%(outcome)s::text is null or coalesce(outcome, 'open') = %(outcome)s) and (%(before)s::uuid is null "
+        "or (planned_at, id) < (select planned_at, id from job_runs where id = %(before)s)) "
         "order by planned_at desc, id desc limit %(limit)s",
-        {"name": name, "limit": limit},
+        {"name": name, "limit": limit, "outcome": outcome, "before": before},
     )
 
 

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 import projects
 
+JOBS = ("/api/v1/jobs", "/api/v1/jobs/{run_id}", "/api/v1/jobs/{name}/run")
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 PASSPORT = "/api/v1/ml/predictions/{prediction_id}/passport"
 REPLAY = "/api/v1/ml/predictions/{prediction_id}/replay"
@@ -118,12 +119,12 @@ def test_every_model_type_takes_an_array_and_lines_of_its_requests(document: dic
 def test_every_operation_below_api_shows_its_problems_and_asks_for_a_key(document: dict[str, Any]) -> None:
     below = [(path, operation) for path, _, operation in operations(document) if path.startswith("/api/")]
     routes = [model_type.route for model_type in projects.discover().values()]
-    others = {PASSPORT, REPLAY, CACHE, GROUND_TRUTH, GROUND_TRUTHS, PERFORMANCE}
+    others = {*JOBS, PASSPORT, REPLAY, CACHE, GROUND_TRUTH, GROUND_TRUTHS, PERFORMANCE}
     assert {path for path, _ in below} >= {*others, *routes, *(f"{route}batch/" for route in routes)}
     for _, operation in below:
         expected = {"400", "401", "403", "404", "503"} | ({"413"} if "requestBody" in operation else set())
         assert set(operation["responses"]) >= expected
-        assert {"200", "201"} & set(operation["responses"])
+        assert {"200", "201", "202"} & set(operation["responses"])
         for status in expected:
             schema = operation["responses"][status]["content"]["application/problem+json"]["schema"]
             assert {"title", "status", "code", "detail"} <= set(resolved(document, schema)["properties"])

@@ -86,6 +86,8 @@ def test_a_database_that_never_was_there_is_a_problem_503_that_names_no_password
                 headers={"Authorization": "Bearer key"},
             )
             assert client.get("/health/live").status_code == 200
+            ready = client.get("/health/ready")
+    assert (ready.status_code, ready.get_json()["detail"]) == (503, "the database does not answer")
     assert_away(response)
     assert MARKER not in response.get_data(as_text=True)
     assert MARKER not in caplog.text
