@@ -35,6 +35,8 @@ from forecastle.errors import ForecastleError
         "backup": ("cli.backup:backup", "Copy both databases and all files into a folder."),
         "restore": ("cli.backup:restore", "Bring a backup back into a new home."),
         "jobs": ("cli.jobs:jobs", "List, run, follow, retry and cancel jobs."),
+        "notify": ("cli.notifications:notify", "List alerts, and try out e-mail and webhook."),
+        "archive": ("cli.archive:archive", "Remove old versions that never served."),
         "models": ("cli.models:models", "List versions, compare them, move production, verify how it was moved."),
         "forget": ("cli.forgetting:forget", "Erase the text of a person or an issue."),
         "evaluate": ("cli.training:evaluate_model_type", "Walk a model type through files in order of time."),

@@ -12,7 +12,7 @@ from forecastle.store.database import Connection, Database
 from jobs.registry import Done, Work
 
 RETENTION_DAYS = {"delivery": 365, "reliability": 90}
-JOB_RUN_DAYS = 365
+WITHDRAWN_KEY_DAYS = 30
 BATCH_ROWS = 5_000
 LEAP = timedelta(days=2)
 """A scheduled job that last ran longer ago was away, or the clock was moved."""
@@ -39,9 +39,10 @@ def cleanup_predictions(work: Work) -> Done:
 
     Nothing at the first run after a leap of the clock: one that is wrong by a year would remove everything.
     """
-    moment, leap = _now(work.database), _since_last_run(work)
-    if leap > LEAP:
-        return Done(0, f"nothing was removed: {_leapt(work, leap)}")
+    skipped = after_leap(work)
+    if skipped is not None:
+        return skipped
+    moment = now(work.database)
     cleaned = remove_expired(work.database, moment)
     counts = ", ".join(
         f"{done.predictions:,} of {family} (kept {RETENTION_DAYS[family]} days)" for family, done in cleaned.items()
@@ -54,14 +55,28 @@ def cleanup_predictions(work: Work) -> Done:
 
 def cleanup_job_runs(work: Work) -> Done:
     """Delete runs of jobs that ended long ago; nothing at the first run after a leap of the clock."""
-    moment, leap = _now(work.database), _since_last_run(work)
-    if leap > LEAP:
-        return Done(0, f"nothing was deleted: {_leapt(work, leap)}")
-    before = moment - timedelta(days=JOB_RUN_DAYS)
+    skipped = after_leap(work)
+    if skipped is not None:
+        return skipped
+    days = work.settings.job_run_days
+    before = now(work.database) - timedelta(days=days)
     deleted = _in_batches(
         work.database, lambda connection: retention.delete_job_runs(connection, before, BATCH_ROWS), BATCH_ROWS
     )
-    return Done(deleted, f"runs deleted: {deleted:,} that ended more than {JOB_RUN_DAYS} days ago")
+    return Done(deleted, f"runs deleted: {deleted:,} that ended more than {days} days ago")
+
+
+def cleanup_withdrawn(work: Work) -> Done:
+    """Delete API keys that were withdrawn and alerts that were closed, long ago; nothing after a leap of the clock."""
+    skipped = after_leap(work)
+    if skipped is not None:
+        return skipped
+    moment, days = now(work.database), work.settings.job_run_days
+    with work.database.transaction() as connection:
+        keys = retention.delete_api_keys(connection, moment - timedelta(days=WITHDRAWN_KEY_DAYS))
+        alerts = retention.delete_notifications(connection, moment - timedelta(days=days))
+    kept = f"(kept {WITHDRAWN_KEY_DAYS} days), closed alerts: {alerts:,} (kept {days} days)"
+    return Done(keys + alerts, f"deleted withdrawn API keys: {keys:,} {kept}")
 
 
 def _since_last_run(work: Work) -> timedelta:
@@ -72,9 +87,13 @@ def _since_last_run(work: Work) -> timedelta:
     return min((moment - run.planned_at for run in runs if run.id != work.run.id), default=timedelta())
 
 
-def _leapt(work: Work, leap: timedelta) -> str:
+def after_leap(work: Work) -> Done | None:
+    """Why nothing is removed at the first run after a leap of the clock; None where it did not leap."""
+    leap = _since_last_run(work)
+    if leap <= LEAP:
+        return None
     again = f"where the clock is right, run it again: forecastle jobs run {work.run.name}"
-    return f"this is {leap.days} days after the last run; {again}"
+    return Done(0, f"nothing was removed: this is {leap.days} days after the last run; {again}", skipped=True)
 
 
 def remove_expired(database: Database, moment: datetime, batch: int = BATCH_ROWS) -> dict[str, Cleaned]:
@@ -115,6 +134,7 @@ def _in_batches(database: Database, delete: Callable[[Connection], int], batch: 
             return deleted
 
 
-def _now(database: Database) -> datetime:
+def now(database: Database) -> datetime:
+    """The database's clock."""
     with database.transaction() as connection:
         return job_runs.now(connection)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
 
 from forecastle.settings import Settings
 from forecastle.store.database import Database
 from forecastle.store.job_runs import JobRun
-from jobs.schedules import Daily, Schedule
+from forecastle.store.known_jobs import KnownJob, refusal
+from jobs.schedules import Daily, Hourly, Schedule
 
 TRAINING, ANALYSIS, MAINTENANCE = QUEUES = ("training", "analysis", "maintenance")
 HOUR, GIGABYTE = 3600, 1 << 30
+ALLOWANCE = timedelta(minutes=15)
+"""Beyond its time limit, what a run has between being due and being overdue."""
+_EPOCH = datetime(2000, 1, 31, tzinfo=UTC)
 GRACE_SECONDS = 8.0
 """What a job's process has between being asked to end and being killed."""
 
@@ -29,10 +34,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Done:
-    """What a job's function achieved: how many things, and a sentence without anybody's text."""
+    """What a job's function achieved: how many things, and a sentence without anybody's text.
+
+    One that left its work undone on purpose was `skipped`, and the sentence says why.
+    """
 
     items: int
     detail: str
+    skipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,12 +63,20 @@ class Job:
 
     def refusal(self, arguments: Mapping[str, str]) -> str | None:
         """A sentence that says which arguments are missing or not known."""
-        if missing := self.required - set(arguments):
-            return f"{self.name} needs {', '.join(sorted(missing))}: give it with --arg NAME=VALUE"
-        if unknown := set(arguments) - self.required - self.optional:
-            known = ", ".join(sorted(self.required | self.optional)) or "none"
-            return f"{self.name} takes no {', '.join(sorted(unknown))}; its arguments are: {known}"
-        return None
+        return refusal(self.name, self.required, self.optional, arguments)
+
+    @property
+    def known(self) -> KnownJob:
+        """What others have to know of it."""
+        return KnownJob(
+            name=self.name,
+            queue=self.queue,
+            required=sorted(self.required),
+            optional=sorted(self.optional),
+            period=self.schedule.period if self.schedule else None,
+            anchor=self.schedule.last_tick(_EPOCH) if self.schedule else None,
+            allowance=timedelta(seconds=self.time_limit_seconds) + ALLOWANCE,
+        )
 
 
 JOBS: Mapping[str, Job] = {
@@ -88,6 +105,38 @@ JOBS: Mapping[str, Job] = {
             time_limit_seconds=HOUR,
             memory_limit_bytes=GIGABYTE,
             schedule=Daily(2),
+        ),
+        Job(
+            "maintenance.cleanup_withdrawn",
+            MAINTENANCE,
+            "jobs.maintenance:cleanup_withdrawn",
+            time_limit_seconds=HOUR,
+            memory_limit_bytes=GIGABYTE,
+            schedule=Daily(3, 30),
+        ),
+        Job(
+            "maintenance.archive_versions",
+            MAINTENANCE,
+            "jobs.archive:archive_versions",
+            time_limit_seconds=HOUR,
+            memory_limit_bytes=2 * GIGABYTE,
+            schedule=Daily(5),
+            optional=frozenset({"dry_run"}),
+        ),
+        Job(
+            "maintenance.end_lost_runs",
+            MAINTENANCE,
+            "jobs.archive:end_lost_runs",
+            time_limit_seconds=HOUR / 4,
+            memory_limit_bytes=2 * GIGABYTE,
+            schedule=Hourly(20),
+        ),
+        Job(
+            "notification.deliver",
+            MAINTENANCE,
+            "jobs.notification:deliver",
+            time_limit_seconds=HOUR / 4,
+            memory_limit_bytes=GIGABYTE,
         ),
         Job(
             "training.train",

@@ -15,6 +15,7 @@ def train(work: Work) -> Done:
     A run that an earlier attempt left RUNNING is ended first; one that is cancelled, or could not say how it ended, is
     ended as KILLED.
     """
+    from forecastle.registry.lost_runs import name_of
     from forecastle.registry.tracking import PATIENT_RETRIES, Tracking  # MLflow takes seconds to import
 
     model_type = projects.get_model_type(work.run.arguments["model_type"])
@@ -23,7 +24,7 @@ def train(work: Work) -> Done:
         with work.database.transaction() as connection:
             get_project(connection, project)
     tracking = Tracking(work.settings.require_tracking_uri(), PATIENT_RETRIES)
-    name = f"job {work.run.id}"
+    name = name_of(work.run.id)
     finished = tracking.find_finished(model_type.name, name)
     if finished is not None:
         return Done(1, f"MLflow run {finished}, by an earlier attempt")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import requests
@@ -19,13 +20,17 @@ from mlflow.environment_variables import (
     MLFLOW_HTTP_REQUEST_TIMEOUT,
 )
 from mlflow.exceptions import ExecutionException, MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from forecastle.errors import ForecastleError, ServerError, TrainingError
 from forecastle.registry.mlflow_rest import NOT_FOUND, MlflowRest, basic, not_found
 from forecastle.registry.promotions import PREVIOUS, PRODUCTION
 from forecastle.settings import Settings
 
+PARENT = MLFLOW_PARENT_RUN_ID
+"""The tag of a child run that names its parent."""
 PATIENT_RETRIES = 5
 """How often a training asks again: with pauses of 0, 4, 8, 16 and 32 s it outlasts a restart of any server."""
 
@@ -102,11 +107,28 @@ class Tracking(MlflowRest):
             for run in self._named(experiment, run_name):
                 if run.info.status == "FINISHED" or (run.info.status == "FAILED" and "failure" in run.data.tags):
                     continue  # it has an end of its own
-                children = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' and attributes.status = 'RUNNING'"
-                for cut in (run, *self._client.search_runs([run.info.experiment_id], children)):
-                    self._client.set_tag(cut.info.run_id, "failure", cut.data.tags.get("failure", reason))
-                    self._client.set_terminated(cut.info.run_id, "KILLED")
-                self._take_back(run.info.run_id)
+                self._kill(run, reason)
+
+    def _kill(self, run: Run, reason: str) -> None:
+        for cut in (run, *(child for child in self._children(run) if child.info.status == "RUNNING")):
+            self._client.set_tag(cut.info.run_id, "failure", cut.data.tags.get("failure", reason))
+            self._client.set_terminated(cut.info.run_id, "KILLED")
+        self._take_back(run.info.run_id)
+
+    def _delete_files(self, run: Run) -> None:
+        made = f"source_run_id = '{run.info.run_id}'"
+        for model in self._client.search_logged_models([run.info.experiment_id], made):
+            get_artifact_repository(model.artifact_location).delete_artifacts()
+            self._client.delete_logged_model(model.model_id)
+        get_artifact_repository(run.info.artifact_uri).delete_artifacts()
+
+    def _children(self, run: Run) -> list[Run]:
+        return self._search([run.info.experiment_id], f"tags.`{PARENT}` = '{run.info.run_id}'")
+
+    def _search(self, experiments: list[str], condition: str) -> list[Run]:
+        if not experiments:
+            return []
+        return every_page(lambda token: self._client.search_runs(experiments, condition, page_token=token))
 
     def _take_back(self, run_id: str) -> None:
         for found in self._client.search_model_versions(f"run_id = '{run_id}'"):
@@ -127,6 +149,16 @@ class Tracking(MlflowRest):
         with mlflow_errors():
             failure = self._client.get_run(found[1]).data.tags.get("failure", "its log says why")
         return f"run {found[1]} failed: {failure}"
+
+
+def every_page(search: Callable[[str | None], Any]) -> list[Any]:
+    """What a search finds, on all its pages; it is handed the token of a page."""
+    page = search(None)
+    found = list(page)
+    while page.token:
+        page = search(page.token)
+        found += page
+    return found
 
 
 def _authorization(uri: str) -> str | None:

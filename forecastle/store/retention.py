@@ -26,3 +26,17 @@ def delete_job_runs(connection: Connection, before: datetime, limit: int) -> int
     return connection.execute(
         "delete from job_runs where id in (select id from job_runs where ended_at < %s limit %s)", (before, limit)
     ).rowcount
+
+
+def delete_api_keys(connection: Connection, before: datetime) -> int:
+    """Delete keys that were withdrawn before this moment, by themselves or with whoever they belonged to."""
+    return connection.execute(
+        "delete from api_keys using principals where principals.id = principal_id "
+        "and least(revoked_at, disabled_at) < %s",
+        (before,),
+    ).rowcount
+
+
+def delete_notifications(connection: Connection, before: datetime) -> int:
+    """Delete notifications that were closed before this moment, with their deliveries."""
+    return connection.execute("delete from notifications where closed_at < %s", (before,)).rowcount

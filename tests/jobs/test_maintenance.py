@@ -9,9 +9,12 @@ import psycopg
 import pytest
 from predictions import a_prediction, id_at, some_project, write_truth
 
+from forecastle.access.principals import Role, add_user, key_digest
+from forecastle.notify.alerts import Kind, raise_alert
 from forecastle.settings import Settings
 from forecastle.store import job_runs
 from forecastle.store.database import Database
+from forecastle.store.notifications import list_notifications
 from forecastle.store.prediction_months import list_months
 from forecastle.store.predictions import write_predictions
 from jobs.child import call
@@ -136,3 +139,41 @@ def test_runs_of_jobs_that_ended_a_year_ago_are_deleted_and_those_that_have_not_
     with database.transaction() as connection:
         left = {run.name for run in job_runs.list_runs(connection)}
     assert left == {"young", "waiting", "maintenance.cleanup_job_runs"}
+
+
+def test_api_keys_withdrawn_a_month_ago_and_alerts_closed_long_ago_are_deleted(
+    database: Database, database_url: str
+) -> None:
+    with database.transaction() as connection:
+        keys = {name: add_user(connection, name, Role.MEMBER) for name in ("ada", "bob", "carl", "dana")}
+        connection.execute("update principals set disabled_at = now() - interval '31 days' where name = 'ada'")
+        connection.execute("update principals set disabled_at = now() - interval '29 days' where name = 'bob'")
+        revoked = "update api_keys set revoked_at = now() - interval '31 days' where digest = %s"
+        connection.execute(revoked, (key_digest(keys["carl"]),))
+        for subject in ("old", "young", "open"):
+            raise_alert(connection, Kind.TRAINING_FAILED, subject, "it failed")
+        connection.execute("update notifications set closed_at = now() - interval '366 days' where subject = 'old'")
+        connection.execute("update notifications set closed_at = now() - interval '364 days' where subject = 'young'")
+        connection.execute("update notifications set raised_at = now() - interval '900 days'")
+    ending = run_job(database, database_url, "cleanup_withdrawn")
+    assert (ending.outcome, ending.items) == ("succeeded", 3)
+    assert run_job(database, database_url, "cleanup_withdrawn").items == 0
+    with database.transaction() as connection:
+        digests = {row["digest"] for row in connection.execute("select digest from api_keys")}
+        subjects = {told.subject for told, _ in list_notifications(connection)}
+        names = {row["name"] for row in connection.execute("select name from principals")}
+    assert digests == {key_digest(keys["bob"]), key_digest(keys["dana"])}
+    assert subjects == {"young", "open"}
+    assert names == set(keys)  # what somebody did keeps the name
+
+
+def test_how_long_runs_of_jobs_are_kept_is_a_setting(database: Database, database_url: str) -> None:
+    with database.transaction() as connection:
+        connection.execute(
+            "insert into job_runs (id, name, arguments, planned_by, ended_at, outcome) "
+            "values (gen_random_uuid(), 'old', '{}', 'ada', now() - interval '8 days', 'succeeded')"
+        )
+        run = job_runs.plan(connection, "maintenance.cleanup_job_runs", {}, "ada")
+    assert run is not None
+    settings = Settings(database_url=database_url, job_run_days=7)
+    assert call("jobs.maintenance:cleanup_job_runs", settings, run.id).items == 1
