@@ -24,6 +24,7 @@ from forecastle.registry.serving import ServingModels
 from forecastle.registry.training import Fitted
 from forecastle.store import database as database_module
 from forecastle.store.database import Database
+from forecastle.store.notifications import list_notifications
 from forecastle.store.objects import Objects
 
 DEADLINE = 20.0
@@ -170,6 +171,7 @@ def test_a_tampered_version_is_not_loaded_and_the_old_one_goes_on_serving(
     promoter: Promoter,
     reviewer: Principal,
     model_type: ModelType,
+    database: Database,
     objects: Objects,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -185,6 +187,22 @@ def test_a_tampered_version_is_not_loaded_and_the_old_one_goes_on_serving(
         models.refresh()
     assert models.for_cluster(model_type, "a").label == f"{model_type.name}/1"
     assert sum("was changed after its approval" in record.message for record in caplog.records) == 1
+    assert alerts(database) == [("file_tampered", model_type.name, 1)]
+    another = make_models()  # started since, it refuses the same version
+    another.refresh()
+    assert alerts(database) == [("file_tampered", model_type.name, 2)]
+    promoter.rollback(model_type.name, reviewer, "tampered")
+    models.refresh()
+    promoter.promote(model_type.name, 2, reviewer, "the approved files are back")
+    models.refresh()
+    assert alerts(database) == []
+
+
+def alerts(database: Database) -> list[tuple[str, str, int]]:
+    """Kind, subject and how often it was raised, of what is open."""
+    with database.transaction() as connection:
+        found = list_notifications(connection, is_open=True)
+    return [(told.kind, told.subject, told.times) for told, _ in found]
 
 
 def test_a_version_that_is_no_bundle_holds_up_no_other_model(
