@@ -29,7 +29,8 @@ def end_unheld(connection: Connection, run: JobRun, ending: Ending) -> bool:
 def _tell(connection: Connection, run: JobRun, ending: Ending) -> None:
     if run.name != TRAINING:
         return
-    subject = ".".join(run.arguments[name] for name in ("model_type", "project") if name in run.arguments)
+    named = [run.arguments[name] for name in ("model_type", "project") if name in run.arguments]
+    subject = ".".join(named) or run.name
     if ending.outcome == "failed":
         reason = ending.detail.partition("\n")[0]
         detail = f"the training of {subject} failed, what serves goes on serving: {reason} (run {run.id})"

@@ -40,7 +40,7 @@ class Delivery:
 
 _COLUMNS: LiteralString = "id, kind, subject, detail, raised_at, last_raised_at, times, closed_at"
 _DELIVERY: LiteralString = "channel, due_at, delivered, last_delivered_at, failures, last_error"
-_DUE: LiteralString = "(select 1 from notification_deliveries as told where told.notification_id = notifications.id)"
+_TOLD: LiteralString = "(select 1 from notification_deliveries as told where told.notification_id = notifications.id)"
 
 
 def write(connection: Connection, kind: str, subject: str, detail: str) -> None:
@@ -64,7 +64,7 @@ def close_told(connection: Connection, kinds: Collection[str]) -> None:
     """Close what is open of these kinds and was told, so that no channel has anything to say about it."""
     _close(
         connection,
-        f"kind = any(%(kinds)s) and exists {_DUE} and not exists "
+        f"kind = any(%(kinds)s) and exists {_TOLD} and not exists "
         "(select 1 from notification_deliveries as due where due.notification_id = notifications.id "
         "and due.due_at is not null)",
         kinds=list(kinds),
@@ -72,11 +72,9 @@ def close_told(connection: Connection, kinds: Collection[str]) -> None:
 
 
 def _close(connection: Connection, condition: LiteralString, **values: object) -> None:
+    # Deliveries are left alone: one may be locked for as long as a mail server takes to answer.
     connection.execute(
-        "with closed as (update notifications set closed_at = clock_timestamp() "
-        f"where closed_at is null and {condition} returning id) "
-        "update notification_deliveries set due_at = null where notification_id in (select id from closed)",
-        values,
+        f"update notifications set closed_at = clock_timestamp() where closed_at is null and {condition}", values
     )
 
 
@@ -89,14 +87,20 @@ def open_subjects(connection: Connection, kind: str) -> set[str]:
 def any_due(connection: Connection) -> bool:
     """Whether somebody is to be told something now."""
     found = connection.execute(
-        "select 1 where exists (select 1 from notification_deliveries where due_at <= clock_timestamp()) "
-        f"or exists (select 1 from notifications where closed_at is null and not exists {_DUE})"
+        "select 1 where exists (select 1 from notification_deliveries join notifications on id = notification_id "
+        "where due_at <= clock_timestamp() and closed_at is null) "
+        f"or exists (select 1 from notifications where closed_at is null and not exists {_TOLD})"
     )
     return found.fetchone() is not None
 
 
 def fan_out(connection: Connection, channels: Collection[str]) -> None:
-    """Let every one of these channels, and no other, have its part in what is open."""
+    """Let every one of these channels, and no other, have its part in what is open, and nobody in what is closed."""
+    connection.execute(
+        "update notification_deliveries set due_at = null where (notification_id, channel) in ("
+        "select notification_id, channel from notification_deliveries join notifications on id = notification_id "
+        "where due_at is not null and closed_at is not null for update of notification_deliveries skip locked)"
+    )
     connection.execute(
         "delete from notification_deliveries using notifications where notifications.id = notification_id "
         "and closed_at is null and channel <> all(%s)",
@@ -114,7 +118,7 @@ def take_due(connection: Connection, channel: str) -> tuple[Notification, Delive
     """What this channel is to be told next, locked against others until the transaction ends."""
     row = connection.execute(
         f"select {_COLUMNS}, {_DELIVERY} from notification_deliveries join notifications on id = notification_id "
-        "where channel = %s and due_at <= clock_timestamp() order by failures, due_at limit 1 "
+        "where channel = %s and due_at <= clock_timestamp() and closed_at is null order by failures, due_at limit 1 "
         "for update of notification_deliveries skip locked",
         (channel,),
     ).fetchone()

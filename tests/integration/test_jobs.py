@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from webhook_server import Hook
 
 import projects
 from forecastle.embedded.servers import addresses, running
@@ -42,6 +43,11 @@ sys.argv = ["jobs", *sys.argv[2:]]
 """
 WORKER = PROGRAM + "from jobs.worker import main; main()"
 BEAT = PROGRAM + "from jobs.beat import main; main()"
+DELIVERING = (
+    "from jobs import registry; deliver = registry.JOBS['notification.deliver']\n"
+    + PROGRAM
+    + "registry.JOBS[deliver.name] = deliver\n"
+)
 Await = Callable[[Callable[[], bool], float], None]
 
 
@@ -290,6 +296,24 @@ def test_a_running_job_is_cancelled_with_everything_it_started_and_may_be_retrie
     with open_shop.database.transaction() as connection:
         job_runs.request_cancel(connection, again.id, "bob")
     assert open_shop.ended(again, 10).outcome == "cancelled"
+
+
+def test_an_alert_of_a_training_that_failed_reaches_the_webhook_once(
+    shop: Shop, tmp_path: Path, await_that: Await
+) -> None:
+    with Hook().serving() as hook:
+        settings = replace(shop.settings, notify_webhook_url=hook.url)
+        delivering = Shop(settings, shop.database, tmp_path, shop.started)
+        for name in ("beat", "worker"):
+            delivering.start(DELIVERING + f"from jobs.{name} import main; main()", name)
+        assert delivering.ended(delivering.plan("training.train", model_type="delivery.effort")).outcome == "failed"
+        await_that(lambda: len(hook.bodies) > 0, 20)
+        with shop.database.transaction() as connection:
+            (delivery,) = job_runs.list_runs(connection, name="notification.deliver")
+        assert delivering.ended(delivery).detail == "messages delivered: 1"
+    ((_, body),) = hook.bodies
+    assert body["text"].startswith("*Forecastle: training failed: delivery.effort*\n")
+    assert hook.url not in delivering.logs()
 
 
 def test_celerys_own_command_finds_the_worker(open_shop: Shop) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mailbox_server import Mailbox
 from tls import write_certificate
+from webhook_server import SECRET as HOOK_SECRET
+from webhook_server import Hook
 
 from forecastle.errors import ConfigurationError, ServerError
 from forecastle.notify.channels import ConsoleChannel, EmailChannel, Message, WebhookChannel, channels_of
@@ -87,48 +85,16 @@ def test_nobody_at_the_other_end_is_a_sentence_as_well() -> None:
             WebhookChannel(f"http://127.0.0.1:{port}/services/{SECRET}").send(MESSAGE)
 
 
-class Hook(HTTPServer):
-    status = 200
-
-    def __init__(self) -> None:
-        self.bodies: list[tuple[str, Any]] = []
-        super().__init__(("127.0.0.1", 0), _Answer)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/services/{SECRET}"
-
-
-class _Answer(BaseHTTPRequestHandler):
-    server: Hook
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.bodies.append((self.path, json.loads(body)))
-        self.send_response(self.server.status)
-        if self.server.status == 302:
-            self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/elsewhere")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    do_GET = do_POST
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def hook() -> Iterator[Hook]:
-    with Hook() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+    with Hook().serving() as hook:
+        yield hook
 
 
 def test_a_webhook_is_handed_a_text_as_slack_takes_it(hook: Hook) -> None:
     WebhookChannel(hook.url).send(MESSAGE)
     ((path, body),) = hook.bodies
-    assert path == f"/services/{SECRET}"
+    assert path == f"/services/{HOOK_SECRET}"
     assert body == {"text": f"*{MESSAGE.title}*\nit was due &lt;yesterday&gt; &amp; did not run: größer"}
 
 

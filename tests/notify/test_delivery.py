@@ -124,6 +124,23 @@ def test_after_it_is_closed_nobody_is_told_and_raised_anew_it_is_a_new_alert(dat
     assert len(listed(database)) == 2
 
 
+def test_what_is_raised_or_closed_does_not_wait_for_a_channel_that_is_slow_to_answer(database: Database) -> None:
+    class Slow(Recorder):
+        def send(self, message: Message) -> None:
+            with database.transaction() as connection:
+                connection.execute("set local lock_timeout = '1s'")
+                raise_alert(connection, FAILED, MODEL, "it broke again")
+                close_alert(connection, FAILED, MODEL)
+            super().send(message)
+
+    raised(database)
+    channel = Slow()
+    assert deliver(database, [channel]).messages == 1
+    assert listed(database, is_open=True) == []
+    later(database, days=1)
+    assert not any_due(database)
+
+
 def test_an_event_is_told_once_and_again_only_where_it_happened_again(database: Database) -> None:
     raised(database, REJECTED)
     channel = Recorder()
