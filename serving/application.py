@@ -111,7 +111,6 @@ def build(
     app.register_api(replay_blueprint(model_types, models, database, _PROBLEM_RESPONSES))
     app.register_api(ground_truth_blueprint(database, _PROBLEM_RESPONSES))
     app.register_api(performance_blueprint(model_types, database, _PROBLEM_RESPONSES))
-
     app.register_api(
         registry_blueprint(projects.discover(), database, promoter, {**_PROBLEM_RESPONSES, **_MOVE_PROBLEMS})
     )

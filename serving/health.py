@@ -52,14 +52,14 @@ def readiness(database: Database, models: ServingModels) -> Readiness:
     require_current(database)
     with database.transaction() as connection:
         is_any_known, overdue = bool(list_known(connection)), overdue_jobs(connection)
-    statistics = models.statistics()
-    serving = sorted(version.label for version in statistics.cache.versions)
+    loaded = models.statistics()
+    serving = [version.label for version in loaded.cache.versions]
     reasons = [job.sentence for job in overdue]
     if not serving:
         reasons.append("nothing serves yet: promote a version")
     if not is_any_known:
         reasons.append("no beat has started here yet: no job runs")
-    reasons += [f"in production, but not loaded: {refusal.label}" for refusal in statistics.refused]
+    reasons += [refusal.reason for refusal in loaded.refused]
     return Readiness(
         status="degraded" if reasons else "ready",
         serving=serving,

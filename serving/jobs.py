@@ -16,8 +16,8 @@ from forecastle.store.database import Connection, Database
 from forecastle.store.job_runs import JobRun
 from forecastle.store.known_jobs import require_known
 from serving.authentication import current_principal
+from serving.predictions import SECURITY
 
-SECURITY = [{"api_key": []}]
 State = Literal["planned", "sent", "running", "cancelling", "succeeded", "failed", "skipped", "cancelled"]
 
 

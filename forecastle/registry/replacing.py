@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from forecastle.errors import ConfigurationError, ForecastleError, IntegrityError, ServerError
+from forecastle.errors import ConfigurationError, FeatureCodeError, ForecastleError, IntegrityError, ServerError
 from forecastle.notify.alerts import Kind, close_alert, raise_alert
 from forecastle.registry.cache import ModelCache
 from forecastle.registry.declaration import ModelType
@@ -106,7 +106,8 @@ class Replacer:
             self.refused[key] = Refusal(_label(step), reason, datetime.now(UTC))
             sentence = f"not loaded, what served goes on serving: {reason}"
             logger.error(sentence)
-            self._tell(lambda connection: raise_alert(connection, Kind.FILE_TAMPERED, model_name, sentence))
+            if isinstance(error, IntegrityError) and not isinstance(error, FeatureCodeError):
+                self._tell(lambda connection: raise_alert(connection, Kind.FILE_TAMPERED, model_name, sentence))
 
     def _tell(self, say: Callable[[Connection], None]) -> None:
         """An alert that cannot be written now must not keep a version from serving."""

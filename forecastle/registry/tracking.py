@@ -152,7 +152,7 @@ class Tracking(MlflowRest):
 
 
 def every_page(search: Callable[[str | None], Any]) -> list[Any]:
-    """Every page of a search."""
+    """What a search finds, on all its pages; it is handed the token of a page."""
     page = search(None)
     found = list(page)
     while page.token:

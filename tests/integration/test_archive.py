@@ -16,7 +16,7 @@ from forecastle.errors import ServerError
 from forecastle.registry.archive import Archive, Archived
 from forecastle.registry.cleanup import Cleanup
 from forecastle.registry.lost_runs import end_lost_runs, name_of
-from forecastle.registry.tracking import Version
+from forecastle.registry.mlflow_rest import Version
 from forecastle.settings import Settings
 from forecastle.store import job_runs
 from forecastle.store.database import Database

@@ -14,7 +14,7 @@ from predictions import a_prediction, some_project
 from forecastle.registry.archive import KEPT, KEPT_VERSIONS, Decision, decide
 from forecastle.registry.cleanup import RunningRun
 from forecastle.registry.lost_runs import FORGOTTEN_AFTER, job_of, lost_because, name_of
-from forecastle.registry.tracking import Version
+from forecastle.registry.mlflow_rest import Version
 from forecastle.store.database import Database
 from forecastle.store.identifiers import new_id
 from forecastle.store.predictions import write_predictions
