@@ -13,6 +13,7 @@ import projects
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 PASSPORT = "/api/v1/ml/predictions/{prediction_id}/passport"
+REPLAY = "/api/v1/ml/predictions/{prediction_id}/replay"
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_every_model_type_stands_there_with_its_request_its_answer_and_its_probl
 
 def test_every_operation_below_api_shows_its_problems_and_asks_for_a_key(document: dict[str, Any]) -> None:
     below = [(path, operation) for path, _, operation in operations(document) if path.startswith("/api/")]
-    assert {path for path, _ in below} == {PASSPORT, *(m.route for m in projects.discover().values())}
+    assert {path for path, _ in below} == {PASSPORT, REPLAY, *(m.route for m in projects.discover().values())}
     for path, operation in below:
         expected = {"400", "401", "403", "404", "503"} | (set() if path == PASSPORT else {"413"})
         assert set(operation["responses"]) >= {"200", *expected}
@@ -129,6 +130,7 @@ def test_what_is_served_keeps_to_the_document(house: Any) -> None:
     for name, found in (
         ("StoryPointsAnswer", house.ask().get_json()),
         ("Passport", house.passport(house.ask().get_json()["prediction_id"]).get_json()),
+        ("Replayed", house.replay(house.ask().get_json()["prediction_id"]).get_json()),
         ("Problem", house.ask(title="").get_json()),
     ):
         Draft202012Validator({**root, "$ref": f"#/components/schemas/{name}"}).validate(found)
