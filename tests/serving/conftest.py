@@ -76,6 +76,10 @@ class House:
     def passport(self, prediction_id: str) -> TestResponse:
         return self.get(f"/api/v1/ml/predictions/{prediction_id}/passport")
 
+    def replay(self, prediction_id: str, role: str = "member") -> TestResponse:
+        path = f"/api/v1/ml/predictions/{prediction_id}/replay"
+        return self.app.test_client().post(path, headers=self.headers(role))
+
     def row(self, statement: str, *values: Any) -> Any:
         """The first row, read over a connection that has nothing to do with the façade's."""
         with psycopg.connect(self.url, row_factory=psycopg.rows.dict_row) as connection:

@@ -154,6 +154,7 @@ def test_what_is_served_keeps_to_the_document(house: Any) -> None:
     for name, found in (
         ("StoryPointsAnswer", house.ask().get_json()),
         ("Passport", house.passport(house.ask().get_json()["prediction_id"]).get_json()),
+        ("Replayed", house.replay(house.ask().get_json()["prediction_id"]).get_json()),
         ("Problem", house.ask(title="").get_json()),
     ):
         Draft202012Validator({**root, "$ref": f"#/components/schemas/{name}"}).validate(found)

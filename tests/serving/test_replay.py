@@ -22,8 +22,7 @@ def asked(house: Any, **changed: Any) -> str:
 
 
 def replayed(house: Any, prediction_id: Any) -> dict[str, Any]:
-    path = f"/api/v1/ml/predictions/{prediction_id}/replay"
-    response = house.app.test_client().post(path, headers=house.headers("viewer"))
+    response = house.replay(prediction_id, "viewer")
     assert response.status_code == 200, response.get_data(as_text=True)
     found: dict[str, Any] = response.get_json()
     assert found["prediction_id"] == prediction_id
@@ -131,8 +130,7 @@ def test_other_feature_code_makes_it_impossible(house: Any, monkeypatch: pytest.
 
 
 def test_an_unknown_prediction_is_a_problem_404(house: Any) -> None:
-    path = f"/api/v1/ml/predictions/{new_id()}/replay"
-    assert house.app.test_client().post(path, headers=house.headers()).status_code == 404
+    assert house.replay(str(new_id())).status_code == 404
 
 
 def test_a_difference_of_what_is_no_number_has_no_size() -> None:
