@@ -93,9 +93,9 @@ _SERVED = """
         and (%(project)s::uuid is null or served.project_id = %(project)s)
         and (%(since)s::timestamptz is null or served.id >= least_id(%(since)s))
 ), counted as (
-    select distinct on (model_name, model_version, project_id, coalesce(issue_key, id::text)) *
+    select distinct on (project_id, coalesce(issue_key, id::text) collate "C", model_version, model_name collate "C") *
     from asked where known_at >= moment
-    order by model_name, model_version, project_id, coalesce(issue_key, id::text), moment, id
+    order by project_id, coalesce(issue_key, id::text) collate "C", model_version, model_name collate "C", moment, id
 ), placed as (
     select *, baseline is not null as has_baseline, abs(value - truth) as loss, abs(baseline - truth) as baseline_loss,
         ntile(%(blocks)s) over (

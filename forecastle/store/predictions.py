@@ -68,7 +68,7 @@ _TYPES = {
     **dict.fromkeys(_COLUMNS, "text"),
     **dict.fromkeys(("id", "project_id"), "uuid"),
     **dict.fromkeys(("request", "answer"), "jsonb"),
-    **dict.fromkeys(("latency_ms", "estimate"), "float8"),
+    **dict.fromkeys(("latency_ms", "estimate", "value", "low", "high", "baseline"), "float8"),
     **dict.fromkeys(("vector", "known"), "bytea"),
     "model_version": "int4",
     "moment": "timestamptz",
