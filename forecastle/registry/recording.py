@@ -23,6 +23,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_USER
 
 from forecastle.errors import ForecastleError
 from forecastle.monitoring.decision import Verdict
+from forecastle.notify.alerts import Kind, raise_alert
 from forecastle.registry import dataset as datasets
 from forecastle.registry.bundle import FOLDER, digest_of_files
 from forecastle.registry.declaration import Estimator, ModelType, Trainer, resolve
@@ -266,6 +267,9 @@ def _use_up(database: Database, model_name: str, registered: Version, gated: Gat
     try:
         with database.transaction() as connection:
             add_look(connection, look)
+            if decision.verdict is Verdict.REJECT:
+                sentence = f"the gate rejects version {registered.version}: {decision.reasons[0]}"
+                raise_alert(connection, Kind.PROMOTION_REJECTED, model_name, sentence)
     except ForecastleError:
         mlflow.MlflowClient().delete_model_version(model_name, str(registered.version))
         raise
