@@ -30,7 +30,8 @@ class Clock:
 def loaded(name: str, size: int = 10, step: int = 1) -> Loaded:
     promotion = Promotion(UUID(int=step), "promote", name, None, step, "rita", "tested", "UNGATED", False, (), {})
     nothing: Any = None
-    version = ServingVersion(nothing, LedgerStep(step, "confirmed", datetime.now(UTC), promotion), "digest")
+    confirmed = LedgerStep(step, "confirmed", datetime.now(UTC), "hash", promotion)
+    version = ServingVersion(nothing, confirmed, "digest")
     return Loaded(version, size, 2.0, 1.0, datetime.now(UTC))
 
 
