@@ -1,4 +1,4 @@
-"""Features and what was known as bytes, so that an answer can be scored again: little-endian doubles."""
+"""Features and what was known as bytes, so that an answer can be scored again: doubles in network order."""
 
 from __future__ import annotations
 
@@ -82,6 +82,6 @@ def _unpack(content: bytes) -> array[float]:
 
 
 def _swapped(values: array[float]) -> array[float]:
-    if sys.byteorder == "big":
+    if sys.byteorder == "little":
         values.byteswap()
     return values

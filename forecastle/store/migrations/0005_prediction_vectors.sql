@@ -1,5 +1,5 @@
 -- What a replay needs: the numbers that were scored, by which view, what the method said of them, and what was known.
--- `vector` and `known` are little-endian doubles, `known` compressed: see forecastle/features/packing.py.
+-- `vector` and `known` are doubles in network order, `known` compressed: see forecastle/features/packing.py.
 -- Predictions of before have none of them and are not replayed; what was known then stays in their `history`, which
 -- nothing writes any more.
 
