@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import struct
+import sys
 import zlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from forecastle.features.issues import IssueFeatures
@@ -27,7 +27,7 @@ def pack_issue(issue: IssueFeatures) -> bytes:
 def unpack_issue(content: bytes, blank: IssueFeatures) -> IssueFeatures:
     """The issue that was packed; `blank` has its names and words, as a request has of which nothing is known.
 
-    Raises ValueError where the numbers are not as many as the names.
+    Raises ValueError where these are not the bytes of an issue with as many numbers.
     """
     values = iter(_unpack(content))
     centre, spread, weight, estimate, similar = (next(values) for _ in range(5))
@@ -73,9 +73,15 @@ def _of_project(outcomes: Outcomes) -> list[float]:
     ]  # fmt: skip
 
 
-def _pack(values: Sequence[float]) -> bytes:
-    return struct.pack(f">{len(values)}d", *values)
+def _pack(values: Iterable[float]) -> bytes:
+    return _swapped(array("d", values)).tobytes()
 
 
-def _unpack(content: bytes) -> tuple[float, ...]:
-    return struct.unpack(f">{len(content) // 8}d", content)
+def _unpack(content: bytes) -> array[float]:
+    return _swapped(array("d", content))
+
+
+def _swapped(values: array[float]) -> array[float]:
+    if sys.byteorder == "little":
+        values.byteswap()
+    return values

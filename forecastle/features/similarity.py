@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from heapq import nlargest
-from itertools import chain
 
 from forecastle.features.text import words_of
 from forecastle.records.outcomes import Case
@@ -37,15 +36,19 @@ def similar_cases(title: str, cases: Sequence[Case]) -> list[SimilarCase]:
         return []
     words = [_distinct_words(case.title) for case in cases]
     shared = [(place, asked & one) for place, one in enumerate(words) if not asked.isdisjoint(one)]
-    frequency = Counter(chain.from_iterable([common for _, common in shared]))
+    sets = Counter([common for _, common in shared])  # far fewer than cases: a title has few words
+    frequency: Counter[str] = Counter()
+    for common, count in sets.items():
+        for word in common:
+            frequency[word] += count
     rarity = {word: math.log((1 + len(cases)) / (1 + frequency[word])) + 1 for word in asked}
     # Sets stand in another order in every process; exact sums do not depend on it.
     of_asked = math.fsum(rarity.values())
     usual = of_asked / len(asked)
+    of_shared = {common: math.fsum([rarity[word] for word in common]) for common in sets}
     found = []
     for place, common in shared:
-        of_shared = math.fsum([rarity[word] for word in common])
-        similarity = of_shared / (of_asked + (len(words[place]) - len(common)) * usual)
+        similarity = of_shared[common] / (of_asked + (len(words[place]) - len(common)) * usual)
         if similarity >= LEAST_SIMILARITY:
             found.append((similarity, place))
     return [SimilarCase(cases[place], similarity) for similarity, place in nlargest(MOST_SIMILAR, found)]

@@ -188,7 +188,7 @@ class Scorer(Protocol):
     def unpack(self, content: bytes, request: Mapping[str, Any], cluster: str) -> Any:
         """The features that `pack` made these bytes of, with the text of the same request.
 
-        Raises ValueError or struct.error where they are of other features.
+        Raises ValueError where they are of other features.
         """
         ...
 

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from forecastle.features.levels import LogScale
 
@@ -53,12 +54,8 @@ def settle_hours(estimate: float, amounts: Sequence[float], reach: float) -> Hou
 
 def customary(recent: Sequence[float]) -> list[float]:
     """The amounts that at least CUSTOMARY_SHARE of the recent outcomes have."""
-    counts: Counter[float] = Counter()
-    for value, count in Counter(recent).items():  # far fewer than there are outcomes
-        counts[round(value, 2)] += count
-    return [
-        value for value, count in counts.items() if count >= CUSTOMARY_SHARE * len(recent) and count > 1 and value > 0
-    ]
+    counts, least = Counter(map(round, recent, repeat(2))), max(CUSTOMARY_SHARE * len(recent), 2)
+    return [value for value, count in counts.items() if count >= least and value > 0]
 
 
 CUSTOMARY_SHARE = 0.01
