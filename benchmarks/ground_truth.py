@@ -98,7 +98,7 @@ def _fill(database: Database, rows: int) -> None:
             taken[indexed].append(time.perf_counter() - started)
             if not indexed:
                 for definition in definitions:
-                    connection.execute(definition.encode())
+                    connection.execute(definition.replace(" ON ONLY ", " ON ").encode())  # and of every month
     without, with_both = (1e6 * statistics.median(taken[indexed]) / rows for indexed in (False, True))
     print(f"a row of predictions in bulk: {without:.1f} µs, with both indexes {with_both:.1f} µs (median of {TIMES})")
     _in_transaction(database, _analyze)
