@@ -138,7 +138,7 @@ def measure_text(serving: Serving) -> list[Row]:
 
 def _effort_bodies(house: House, known: int) -> list[str]:
     fields = MODEL_TYPES[EFFORT].request_type().model_fields
-    return [json.dumps({name: issue[name] for name in fields}) for issue in keep_issues(house, known)]
+    return [json.dumps({name: issue[name] for name in fields if name in issue}) for issue in keep_issues(house, known)]
 
 
 def measure_memory(serving: Serving) -> list[Row]:
