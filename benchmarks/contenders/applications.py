@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response
 from flask_openapi3 import Info, OpenAPI
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 import projects
 from benchmarks.numeric import MODEL_TYPE as NUMERIC
@@ -79,7 +80,7 @@ def _layered(layer: str, model_type: ModelType, settings: Settings) -> Flask:
     if layer != "framework":
         authentication.register(app, authentication.Keys(database))
     if layer in ("framework", "key"):
-        app.post(model_type.route)(lambda: jsonify(_ANSWER))
+        app.post(model_type.route)(lambda: Response(to_json(_ANSWER), content_type="application/json"))
         return app
     models = ServingModels(database, Objects.of(settings), {model_type.name: model_type})
     models.start()

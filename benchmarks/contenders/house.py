@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from benchmarks.numeric import MODEL_TYPE as NUMERIC
 from benchmarks.numeric.training import Numeric
@@ -70,6 +71,12 @@ class _OneVersion:
     def version_files(self, name: str, version: int) -> VersionFiles:
         return self.version
 
+    def find_alias(self, name: str, alias: str) -> int | None:
+        return None
+
+    def set_tag(self, name: str, version: int, key: str, value: str) -> None:
+        """There is nothing to tag."""
+
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """There is no alias to set."""
 
@@ -91,6 +98,12 @@ def furnished(home: Path, numeric: Numeric) -> Iterator[House]:
         house = House(settings, key, opened.started["postgresql"].process.pid)
         house.promote(NUMERIC.name, numeric_bundle(numeric))
         yield house
+
+
+def make_projects(house: House, keys: Sequence[str]) -> Mapping[str, UUID]:
+    """Projects without issues; returns their ids by key."""
+    with Database(house.settings.require_database_url()) as database, database.transaction() as connection:
+        return ensure_projects(connection, default_workspace(connection), keys)
 
 
 def numeric_bundle(numeric: Numeric) -> Bundle:

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.contenders import Contender
 from benchmarks.contenders.applications import EMPTY, LAYERS, MODEL_TYPES, WHOLE
 from benchmarks.contenders.flask_servers import FlaskServers, granian, gunicorn, waitress
-from benchmarks.contenders.house import PROJECT, House, keep_issues, text_bundle
+from benchmarks.contenders.house import PROJECT, House, keep_issues, make_projects, text_bundle
 from benchmarks.contenders.in_process import Job, layers_cpu
 from benchmarks.contenders.peers import Peers
 from benchmarks.load.figures import Spread
@@ -138,7 +138,7 @@ def measure_text(serving: Serving) -> list[Row]:
 
 def _effort_bodies(house: House, known: int) -> list[str]:
     fields = MODEL_TYPES[EFFORT].request_type().model_fields
-    return [json.dumps({name: issue[name] for name in fields}) for issue in keep_issues(house, known)]
+    return [json.dumps({name: issue[name] for name in fields if name in issue}) for issue in keep_issues(house, known)]
 
 
 def measure_memory(serving: Serving) -> list[Row]:
@@ -147,9 +147,8 @@ def measure_memory(serving: Serving) -> list[Row]:
         for workers in serving.workers
         for contender in serving.contenders(workers)[: 2 if serving.quick else None]
     ]
-    models = _fill(serving.house, MODELS)
-    rows.append(_memory(serving, serving.facade(FACADE, granian(2)), f"{FACADE}, {models} models", 2))
-    return rows
+    asked = _with_models(serving, MODELS)
+    return [*rows, _memory(serving, asked, f"{FACADE}, {MODELS} models", 2)]
 
 
 def _memory(serving: Serving, contender: Contender, name: str, workers: int) -> Row:
@@ -161,15 +160,17 @@ def _memory(serving: Serving, contender: Contender, name: str, workers: int) -> 
     return {"server": name, "workers": workers, "PSS MiB": found}
 
 
-def _fill(house: House, models: int) -> int:
-    """Let versions of effort serve, each a project's own, until there are this many models; returns how many."""
-    bundle = text_bundle(MODEL_TYPES[EFFORT], 500)
+def _with_models(serving: Serving, models: int) -> Contender:
+    """Let this many models serve: the numeric one, everybody's effort, else projects' own, each of which is asked."""
+    house, model_type, bundle = serving.house, MODEL_TYPES[EFFORT], text_bundle(MODEL_TYPES[EFFORT], 500)
     with suppress(ConflictError):  # it serves already
         house.promote(EFFORT, bundle)
-    for number in range(models - 2):  # beside everybody's, and the numeric one
-        own = replace(bundle, manifest=replace(bundle.manifest, rows=number))
-        house.promote(f"{EFFORT}.project{number}", own)
-    return models
+    own = make_projects(house, [f"OWN{number}" for number in range(models - 2)])
+    for number, project in enumerate(own.values()):
+        house.promote(f"{EFFORT}.{project}", replace(bundle, manifest=replace(bundle.manifest, rows=number)))
+    issue, *_ = map(json.loads, _effort_bodies(house, HISTORIES[0]))
+    bodies = [json.dumps({**issue, "project_id": key}) for key in (*own, issue["project_id"])]
+    return serving.asked(FACADE, granian(2), WHOLE, model_type, bodies, "predicted_hours")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,9 @@ class NumericForm:
     def estimate(self, features: NumericFeatures) -> float:
         return self.forest.total(features.names, features.numbers)
 
+    def estimates(self, features: Sequence[NumericFeatures]) -> list[float]:
+        return [self.estimate(each) for each in features]
+
     def as_json(self) -> dict[str, Any]:
         return self.forest.as_json()
 
@@ -59,6 +62,12 @@ class Amount:
 class NumericScorer:
     def extract(self, request: Mapping[str, Any], cluster: str, known: Known) -> NumericFeatures:
         return NumericFeatures(NAMES, array("d", [request[name] for name in NAMES]))
+
+    def pack(self, features: NumericFeatures) -> bytes:
+        return features.numbers.tobytes()
+
+    def unpack(self, content: bytes, request: Mapping[str, Any], cluster: str) -> NumericFeatures:
+        return NumericFeatures(NAMES, array("d", content))
 
     def load(self, form: Mapping[str, Any]) -> NumericForm:
         return NumericForm(ForestForm.from_json(form))
