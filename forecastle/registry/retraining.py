@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from uuid import UUID
 
+from forecastle.monitoring import signals as measured
+from forecastle.monitoring.decision import Replacement
 from forecastle.monitoring.decision import Verdict as PromotionVerdict
 from forecastle.monitoring.retraining import LastTraining, RetrainingDecision, Situation, Verdict, decide_retraining
 from forecastle.registry.bundle import digest_of_features
@@ -60,6 +62,19 @@ def consider(database: Database, model_types: Mapping[str, ModelType], name: str
     """What `decide` would say; nothing is written and nothing planned. Raises NotFoundError."""
     with database.transaction() as connection:
         return _as_row(connection, find_subject(connection, model_types, name), asked, plan=False)
+
+
+def replacement_for(decision: StoredDecision) -> Replacement | None:
+    """Why what serves has to be replaced, by the signals that had this training planned; None where none says so."""
+    fired = {signal["name"] for signal in decision.signals if signal["fired"]}
+    return next((reason for reason, names in _REPLACEMENTS.items() if fired & names), None)
+
+
+_REPLACEMENTS = {
+    Replacement.FEATURE_CODE: {measured.FEATURE_CODE},
+    Replacement.AGE: {measured.AGE},
+    Replacement.DRIFT: {f"{what} {by}" for what in (measured.INPUT, measured.PREDICTION) for by in ("PSI", "distance")},
+}
 
 
 def refusal_to_promote(version_tags: Mapping[str, str], model_tags: Mapping[str, str]) -> str | None:
