@@ -10,16 +10,15 @@ from predictions import a_prediction, id_at, some_project
 
 from forecastle.records.issues import IssueRecord
 from forecastle.store import job_runs, samples
-from forecastle.store.database import Database
+from forecastle.store.database import Connection, Database
 from forecastle.store.issues import import_issues
-from forecastle.store.predictions import write_predictions
+from forecastle.store.predictions import StoredPrediction, write_predictions
 from forecastle.store.samples import AnsweringVersion, answers_of, realised_answers, sample_issues
 from forecastle.store.tenants import get_project
 
 FIELDS = ("project_id", "title", "description", "issue_type", "estimate_hours", "assignee")
 MOMENT = datetime(2026, 3, 2, tzinfo=UTC)
 DAY = timedelta(days=1)
-POINTS = "recommended_points"
 VERSION = AnsweringVersion("delivery.story_points", "delivery.story_points", 3)
 
 
@@ -57,27 +56,51 @@ def test_of_many_issues_the_nearest_to_the_moment_or_to_now_are_read(
             assert [row["title"] for row in found] == lengths
 
 
-def test_answers_are_those_of_one_version_between_two_moments_and_the_newest_truth_counts(database: Database) -> None:
+def test_answers_are_those_of_one_version_between_two_moments_and_the_truth_that_counts(database: Database) -> None:
     with database.transaction() as connection:
         project = some_project(connection)
     now = datetime.now(UTC)
-    interval = {"interval": {"low": 1.0, "high": None}}
+    versions = ((3 * DAY, 3, 3.0), (2 * DAY, 3, 5.0), (DAY, 3, 8.0), (2 * DAY, 4, 13.0))
     rows = [
-        a_prediction(
-            project, id=id_at(now - age), model_version=version, answer={"recommended_points": points} | interval
-        )
-        for age, version, points in ((3 * DAY, 3, 3.0), (2 * DAY, 3, 5.0), (DAY, 3, 8.0), (2 * DAY, 4, 13.0))
+        a_prediction(project, id=id_at(now - age), model_version=version, value=points, high=None)
+        for age, version, points in versions
     ]
     write_predictions(database, rows)
+    window = (now - 2.5 * DAY, now)
     with database.transaction() as connection:
         for row, truth in ((rows[1], 2.0), (rows[1], 6.0), (rows[3], 1.0)):
-            connection.execute(
-                "insert into ground_truth "
-                "(family, prediction_id, id, value, source, known_at, recorded_by, recorded_at) "
-                "values ('delivery', %s, gen_random_uuid(), %s, 's', now(), 'ada', clock_timestamp())",
-                (row.id, truth),
-            )
-        window = (now - 2.5 * DAY, now)
+            tell(connection, row, truth)
         assert sorted(answers_of(connection, VERSION, *window)) == [5.0, 8.0]
         (realised,) = realised_answers(connection, VERSION, *window)
-        assert (realised.value, realised.low, realised.high, realised.truth) == (5.0, 1.0, float("inf"), 6.0)
+    assert (realised.value, realised.low, realised.high, realised.truth) == (5.0, 1.0, float("inf"), 6.0)
+
+
+def test_of_an_issue_that_is_asked_every_night_the_first_answer_counts_and_none_after_its_outcome(
+    database: Database,
+) -> None:
+    with database.transaction() as connection:
+        project = some_project(connection)
+    now = datetime.now(UTC)
+    nights = [
+        a_prediction(
+            project, id=id_at(now - (5 - n) * DAY), moment=now - (5 - n) * DAY, value=float(n), issue_key="A-1"
+        )
+        for n in range(4)
+    ]
+    late = a_prediction(project, id=id_at(now - DAY), moment=now - DAY, value=9.0, issue_key="A-2")
+    write_predictions(database, [*nights, late])
+    with database.transaction() as connection:
+        for night in nights:
+            tell(connection, night, 3.0)
+        tell(connection, late, 3.0, now - 2 * DAY)
+        window = (now - 6 * DAY, now)
+        assert sorted(answers_of(connection, VERSION, *window)) == [0.0, 9.0]
+        assert [one.value for one in realised_answers(connection, VERSION, *window)] == [0.0]
+
+
+def tell(connection: Connection, prediction: StoredPrediction, truth: float, known_at: datetime | None = None) -> None:
+    connection.execute(
+        "insert into ground_truth (family, prediction_id, id, value, source, known_at, recorded_by) "
+        "values ('delivery', %s, gen_random_uuid(), %s, 's', coalesce(%s, now()), 'ada')",
+        (prediction.id, truth, known_at),
+    )
