@@ -308,11 +308,11 @@ def decisions(results: Sequence[Result]) -> Iterator[str]:
         if not log:
             continue
         yield from (f"### {result.scenario}: {result.strategy}", "")
-        rows = [
-            [str(week), d.verdict.value, "; ".join(r for r in d.reasons if "could not be measured" not in r), d.flip]
-            for week, d in enumerate(log, start=2)
-        ]
-        yield from (*table(["week", "verdict", "because", "flip"], rows), "")
+        yield from ("| week | verdict | because | flip |", "| ---: | --- | --- | --- |")
+        for week, decision in enumerate(log, start=2):
+            because = "; ".join(reason for reason in decision.reasons if "could not be measured" not in reason)
+            yield f"| {week} | {decision.verdict} | {because} | {decision.flip} |"
+        yield ""
 
 
 def _measured(seeds: int) -> str:

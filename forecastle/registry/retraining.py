@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from uuid import UUID
 
+from forecastle.monitoring import signals as measured
+from forecastle.monitoring.decision import Replacement
 from forecastle.monitoring.decision import Verdict as PromotionVerdict
 from forecastle.monitoring.retraining import LastTraining, RetrainingDecision, Situation, Verdict, decide_retraining
 from forecastle.registry.bundle import digest_of_features
@@ -62,6 +64,19 @@ def consider(database: Database, model_types: Mapping[str, ModelType], name: str
         return _as_row(connection, find_subject(connection, model_types, name), asked, plan=False)
 
 
+def replacement_for(decision: StoredDecision) -> Replacement | None:
+    """Why what serves has to be replaced, by the signals that had this training planned; None where none says so."""
+    fired = {signal["name"] for signal in decision.signals if signal["fired"]}
+    return next((reason for reason, names in _REPLACEMENTS.items() if fired & names), None)
+
+
+_REPLACEMENTS = {
+    Replacement.FEATURE_CODE: {measured.FEATURE_CODE},
+    Replacement.AGE: {measured.AGE},
+    Replacement.DRIFT: {f"{what} {by}" for what in (measured.INPUT, measured.PREDICTION) for by in ("PSI", "distance")},
+}
+
+
 def refusal_to_promote(version_tags: Mapping[str, str], model_tags: Mapping[str, str]) -> str | None:
     """Why no policy may promote a version with these tags, of a registered model with those; None where one may."""
     verdict = version_tags.get(GATE_VERDICT)
@@ -115,7 +130,7 @@ def _find_serving(connection: Connection, subject: Subject) -> Serving | None:
         version=AnsweringVersion(subject.model_type.name, subject.name, serves.to_version),
         promoted_at=next(s.recorded_at for s in steps if s.promotion.to_version == serves.to_version),
         provenance=serves.provenance,
-        data=store.newest_data(connection, subject.name, serves.provenance["dataset.digest"]),
+        data=store.newest_data(connection, subject.name, serves.provenance.get("dataset.digest", "unknown")),
     )
 
 
@@ -136,7 +151,7 @@ def _last_training(connection: Connection, subject: Subject, serving: Serving | 
     """The newest training, by a job, or by hand where data were saved after the last job."""
     run = store.last_training(connection, subject.model_type.name, subject.aliases)
     data = store.newest_data(connection, subject.name)
-    serves = serving is not None and data is not None and data.digest == serving.provenance["dataset.digest"]
+    serves = serving is not None and data is not None and data.digest == serving.provenance.get("dataset.digest")
     rows = data.rows if data else None
     if run is not None and run.ended_at and (data is None or data.created_at <= run.ended_at):
         begun, ended, succeeded = run.started_at or run.planned_at, run.ended_at, run.outcome == "succeeded"

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from psycopg import sql
@@ -78,44 +78,56 @@ def sample_issues(
 
 
 def answers_of(connection: Connection, version: AnsweringVersion, since: datetime, until: datetime) -> list[float]:
-    """The numbers that a version answered between two moments, the latest ones where there are many."""
+    """The numbers that a version answered between two moments, the latest ones where there are many.
+
+    Of several answers about one issue the first counts: an open issue may be scored every night.
+    """
     rows = connection.execute(
-        sql.SQL("""
-            select {value} as value from predictions where family = %(family)s and id >= least_id(%(since)s)
-                and id < least_id(%(until)s) and model_name = %(model_name)s and model_version = %(version)s
-            order by id desc limit %(rows)s""").format(value=_VALUE),
-        {**vars(version), "family": version.family, "since": since, "until": until, "rows": MOST_ROWS},
+        """
+        select distinct on (project_id, coalesce(issue_key, id::text)) value from (
+            select id, project_id, issue_key, value from predictions where family = %(family)s
+                and id >= least_id(%(since)s) and id < least_id(%(until)s) and model_name = %(model_name)s
+                and model_version = %(version)s and value is not null
+            order by id desc limit %(rows)s
+        ) as latest order by project_id, coalesce(issue_key, id::text), id""",
+        _parameters(version, since, until),
     )
-    return [float(row["value"]) for row in rows if row["value"] is not None]
+    return [float(row["value"]) for row in rows]
 
 
 def realised_answers(
     connection: Connection, version: AnsweringVersion, since: datetime, until: datetime
 ) -> list[RealisedAnswer]:
-    """What a version answered between two moments and what came out, in order of asking; the latest ones of many."""
+    """What a version answered between two moments and what came out, in order of asking; the latest ones of many.
+
+    As in `store/performance.py` the first answer about an issue counts, and one that was asked after its outcome was
+    known is none.
+    """
     rows = connection.execute(
-        sql.SQL("""
-            select * from (
-                select predicted.id, {value} as value, {low} as low, {high} as high, truth.value as truth
-                from (
-                    select distinct on (prediction_id) prediction_id, value from ground_truth
-                    where family = %(family)s and prediction_id >= least_id(%(since)s)
-                        and prediction_id < least_id(%(until)s)
-                    order by prediction_id, recorded_at desc, id desc
-                ) as truth
-                join predictions as predicted on predicted.family = %(family)s and predicted.id = truth.prediction_id
-                where predicted.model_name = %(model_name)s and predicted.model_version = %(version)s
-                order by predicted.id desc limit %(rows)s
-            ) as latest where value is not null order by id""").format(value=_VALUE, low=_LOW, high=_HIGH),
-        {**vars(version), "family": version.family, "since": since, "until": until, "rows": MOST_ROWS},
-    )
+        """
+        select * from (
+            select distinct on (asked.project_id, coalesce(asked.issue_key, asked.id::text))
+                asked.id, asked.value, asked.low, asked.high, truth.value as truth
+            from predictions as asked join counting_truth as truth
+                on truth.family = asked.family and truth.prediction_id = asked.id
+            where asked.family = %(family)s and asked.id >= least_id(%(since)s) and asked.id < least_id(%(until)s)
+                and truth.family = %(family)s and truth.prediction_id >= least_id(%(since)s)
+                and truth.prediction_id < least_id(%(until)s) and truth.known_at >= asked.moment
+                and asked.model_name = %(model_name)s and asked.model_version = %(version)s and asked.value is not null
+            order by asked.project_id, coalesce(asked.issue_key, asked.id::text), asked.id
+        ) as first order by id desc limit %(rows)s""",
+        _parameters(version, since, until),
+    ).fetchall()
     return [
-        RealisedAnswer(row["value"], row["low"] or 0.0, math.inf if row["high"] is None else row["high"], row["truth"])
-        for row in rows
+        RealisedAnswer(
+            row["value"],
+            -math.inf if row["low"] is None else row["low"],
+            math.inf if row["high"] is None else row["high"],
+            row["truth"],
+        )
+        for row in reversed(rows)
     ]
 
 
-# An answer is public, and says its numbers under the names of its model type.
-_VALUE = sql.SQL("coalesce(answer ->> 'recommended_points', answer ->> 'predicted_hours')::float8")
-_LOW = sql.SQL("coalesce(answer -> 'interval' ->> 'low', answer -> 'prediction_range' ->> 'min')::float8")
-_HIGH = sql.SQL("coalesce(answer -> 'interval' ->> 'high', answer -> 'prediction_range' ->> 'max')::float8")
+def _parameters(version: AnsweringVersion, since: datetime, until: datetime) -> dict[str, Any]:
+    return {**vars(version), "family": version.family, "since": since, "until": until, "rows": MOST_ROWS}

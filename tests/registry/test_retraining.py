@@ -11,10 +11,11 @@ from shop import DAY, EFFORT, Shop, issues, signal
 
 import projects
 from forecastle.errors import NotFoundError
+from forecastle.monitoring.decision import Replacement
 from forecastle.monitoring.decision import Verdict as GateVerdict
 from forecastle.monitoring.signals import UNITS
 from forecastle.registry.decisions import list_decisions
-from forecastle.registry.retraining import Asked, consider, decide, refusal_to_promote
+from forecastle.registry.retraining import Asked, consider, decide, refusal_to_promote, replacement_for
 from forecastle.store import job_runs
 from forecastle.store.database import Database
 from forecastle.store.identifiers import new_id
@@ -83,7 +84,9 @@ def test_considering_says_the_same_and_writes_and_plans_nothing(empty: Shop) -> 
 def test_age_new_rows_and_changed_code_fire(shop: Shop) -> None:
     assert signal(shop.decide(29 * DAY), "age")["fired"] is False
     shop.bring(issues(1, shop.now()))
+    assert replacement_for(shop.decide()) is None
     found = shop.decide(31 * DAY)
+    assert replacement_for(found) is Replacement.AGE
     assert (found.verdict, signal(found, "age")["value"]) == ("RETRAIN", pytest.approx(31, abs=0.01))
     assert found.flip == "would wait without age > 30 days"
     shop.bring(issues(38, shop.now() + DAY))
@@ -98,6 +101,7 @@ def test_code_that_changed_since_the_training_fires(empty: Shop) -> None:
     empty.bring(issues(1, empty.now()))
     found = empty.decide()
     assert signal(found, "feature code")["fired"] is True
+    assert replacement_for(found) is Replacement.FEATURE_CODE
 
 
 def test_rows_that_taught_and_were_marked_since_fire_and_teach_no_more(shop: Shop) -> None:
@@ -164,6 +168,7 @@ def test_other_estimates_than_those_that_taught_are_input_drift(shop: Shop) -> N
     shop.bring(issues(400, start + 60 * DAY, median_hours=40.0))
     found = shop.decide(200 * DAY)
     assert signal(found, "input PSI")["fired"] is True
+    assert replacement_for(found) is Replacement.AGE  # of several, the first that is certain
     assert signal(found, "input PSI")["sentence"].startswith("estimate_hours, 200 rows then and 550 now")
 
 
@@ -256,7 +261,7 @@ def test_a_projects_own_model_counts_its_own_rows_under_one_name(shop: Shop) -> 
 @pytest.mark.parametrize(
     "version, model, refusal",
     [
-        ({"gate.verdict": "PROMOTE"}, {}, None),
+        ({"gate.verdict": GateVerdict.PROMOTE.value}, {}, None),
         ({"gate.verdict": "HOLD"}, {}, "its gate says HOLD"),
         ({}, {}, "its gate says nothing"),
         ({"gate.verdict": "PROMOTE", "promotion.block": "not before the audit"}, {}, "somebody blocks it"),
@@ -268,7 +273,6 @@ def test_a_policy_promotes_what_the_gate_promotes_and_nobody_blocks(
 ) -> None:
     found = refusal_to_promote(version, model)
     assert found is None if refusal is None else found is not None and found.startswith(refusal)
-    assert GateVerdict.PROMOTE == "PROMOTE"
 
 
 def test_times_of_the_last_training_are_its_cost(shop: Shop) -> None:

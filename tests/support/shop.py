@@ -80,10 +80,10 @@ class Shop:
         """Answers of version 1 in the project DEMO1 at these moments, and what came out."""
         with self.database.transaction() as connection:
             project = get_project(connection, "DEMO1").id
-        said = {"predicted_hours": value, "prediction_range": {"min": value - width, "max": value + width}}
+        said = {"target": "effort_hours", "value": value, "low": value - width, "high": value + width}
         rows = [
             a_prediction(
-                project, id=id_at(moment), model_type=EFFORT.name, model_name=EFFORT.name, model_version=1, answer=said
+                project, id=id_at(moment), model_type=EFFORT.name, model_name=EFFORT.name, model_version=1, **said
             )
             for moment in moments
         ]
