@@ -58,8 +58,9 @@ class Replacer:
         except (IntegrityError, ConfigurationError) as error:
             self._refuse(model_name, step, error)
             if self._cache.step_of(model_name) is None:
-                self._put_the_one_before(model_name)
+                self._put_the_one_before(model_name)  # the alert stays: it is not what is in production
             raise
+        self._tell(lambda connection: close_alert(connection, Kind.FILE_TAMPERED, model_name))
 
     def check(self, model_name: str, version: ServingVersion) -> None:
         """Hold the files of a version that serves against the ledger once more.
@@ -85,7 +86,6 @@ class Replacer:
         if self._cache.put(model_name, loaded, is_project=model_name not in self._model_types):
             logger.info("%s serves", loaded.version.label)
         self.refused.pop((model_name, step.step), None)
-        self._tell(lambda connection: close_alert(connection, Kind.FILE_TAMPERED, model_name))
 
     def _put_the_one_before(self, model_name: str) -> None:
         """After a restart, what the other workers go on serving from memory."""
