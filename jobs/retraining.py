@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import projects
 from forecastle.access.principals import Principal, Role
 from forecastle.errors import ForecastleError, NotFoundError
+from forecastle.registry.loading import loadable, type_of
 from forecastle.registry.promotions import Promoter
 from forecastle.registry.retraining import Asked, decide, refusal_to_promote
-from forecastle.registry.serving import loadable, type_of
 from forecastle.store import promotions as ledger
 from forecastle.store.objects import Objects
 from forecastle.store.retraining import find_decision_for_training

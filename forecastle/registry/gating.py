@@ -25,12 +25,11 @@ from forecastle.registry.bundle import digest_of_features
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import Extracted, Row
 from forecastle.registry.history import StoredHistory
-from forecastle.registry.incumbents import Incumbents, find_incumbents
+from forecastle.registry.incumbents import Incumbents
 from forecastle.registry.predictor import Prediction, Predictor
 from forecastle.registry.training import Fitted
 from forecastle.store.database import Database
 from forecastle.store.gate_looks import AskedInProduction, RowKey, asked_in_production, looked_at
-from forecastle.store.objects import Objects
 
 Floats = NDArray[np.float64]
 
@@ -89,15 +88,14 @@ class _Asked:
 
 def gate_candidate(
     database: Database,
-    objects: Objects,
     model_type: ModelType,
     model_name: str,
     extracted: Extracted,
     fitted: Fitted,
+    incumbents: Incumbents,
     validation_failures: int,
 ) -> Gated:
     """Decide on a candidate before it is registered. Raises ServerError, InputError."""
-    incumbents = find_incumbents(database, objects, model_type, model_name)
     with database.transaction() as connection:
         used = looked_at(connection, model_name) | incumbents.taught
     held_back = _held_back(model_type, extracted, fitted, incumbents, used)

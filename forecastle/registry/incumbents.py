@@ -59,16 +59,24 @@ class Incumbents:
 
 
 def find_incumbents(
-    database: Database, objects: Objects, model_type: ModelType, model_name: str, now: datetime | None = None
+    database: Database,
+    objects: Objects,
+    model_type: ModelType,
+    model_name: str,
+    declared: Replacement | None = None,
+    now: datetime | None = None,
 ) -> Incumbents:
-    """Load what a candidate of this registered model has to be held against. Raises ServerError."""
+    """Load what a candidate of this registered model has to be held against.
+
+    `declared` is the reason for a replacement that whoever planned the training gives. Raises ServerError.
+    """
     with database.transaction() as connection:
         confirmed = ledger.confirmed_steps(connection, model_name)
     served = versions_served(step.promotion for step in confirmed)
     if not served:
         return Incumbents(None, None, (), None, None)
     silent: list[str] = []
-    replacement: Replacement | None = None
+    replacement = declared
     found: dict[int, Incumbent | None] = {}
     for promotion in (served[-1], confirmed[0].promotion):
         if promotion.to_version in found:

@@ -22,7 +22,7 @@ from mlflow.models import infer_signature
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_USER
 
 from forecastle.errors import ForecastleError
-from forecastle.monitoring.decision import Verdict
+from forecastle.monitoring.decision import Replacement, Verdict
 from forecastle.notify.alerts import Kind, raise_alert
 from forecastle.registry import dataset as datasets
 from forecastle.registry.bundle import FOLDER, digest_of_files
@@ -30,6 +30,7 @@ from forecastle.registry.declaration import Estimator, ModelType, Trainer, resol
 from forecastle.registry.examples import Example, extract_all
 from forecastle.registry.gate_page import gate_section
 from forecastle.registry.gating import Gated, gate_candidate
+from forecastle.registry.incumbents import find_incumbents
 from forecastle.registry.mlflow_rest import Version
 from forecastle.registry.picture import residual_picture
 from forecastle.registry.promotions import STAGING
@@ -69,6 +70,8 @@ class TrainingRequest:
     trained_by: str
     suite: Path
     """The expectation suite that the data are held against."""
+    replacement: Replacement | None = None
+    """Why what serves has to be replaced, where whoever planned the training says so."""
 
     @property
     def registered_model(self) -> str:
@@ -93,8 +96,10 @@ def train(database: Database, objects: Objects, asked: TrainingRequest, on_progr
         extracted = extract_all(asked.model_type, datasets.load_version(objects, version).rows)
         fitted = fit(asked.model_type, extracted, DatasetInfo(version.digest, version.time_basis), on_progress)
         on_progress("asking the gate")
-        name, failures = asked.registered_model, len(report.violations)
-        gated = gate_candidate(database, objects, asked.model_type, name, extracted, fitted, failures)
+        incumbents = find_incumbents(database, objects, asked.model_type, asked.registered_model, asked.replacement)
+        gated = gate_candidate(
+            database, asked.model_type, asked.registered_model, extracted, fitted, incumbents, len(report.violations)
+        )
         on_progress(f"{gated.decision.verdict}: {gated.decision.reasons[0]}")
         on_progress("recording in MLflow")
         overall = overall_results(asked.model_type, fitted)

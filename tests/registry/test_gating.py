@@ -19,6 +19,7 @@ from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import Extracted, extract_all
 from forecastle.registry.gate_page import differences_by_project, gate_section
 from forecastle.registry.gating import Gated, gate_candidate
+from forecastle.registry.incumbents import find_incumbents
 from forecastle.registry.promotions import Promoter, VersionFiles
 from forecastle.registry.training import DatasetInfo, Fitted, fit
 from forecastle.registry.walking import Budget
@@ -61,7 +62,8 @@ def candidate(gated_type: ModelType, found: TrainingRows, rows: Extracted) -> Fi
 @pytest.fixture
 def decide(database: Database, objects: Objects, gated_type: ModelType, rows: Extracted) -> Decide:
     def ask(fitted: Fitted, failures: int = 0) -> Gated:
-        return gate_candidate(database, objects, gated_type, NAME, rows, fitted, failures)
+        incumbents = find_incumbents(database, objects, gated_type, NAME)
+        return gate_candidate(database, gated_type, NAME, rows, fitted, incumbents, failures)
 
     return ask
 
