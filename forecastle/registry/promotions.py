@@ -23,6 +23,7 @@ from forecastle.registry.review import Review, review
 from forecastle.settings import FourEyes
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Connection, Database
+from forecastle.store.gate_looks import find_verdict
 from forecastle.store.identifiers import new_id
 from forecastle.store.objects import Objects, digest_of
 from forecastle.store.promotions import ApprovedFile, LedgerStep, Promotion
@@ -98,15 +99,20 @@ class Promoter:
         """
         principal.require(Permission.PROMOTE)
         found = self.aliases.version_files(model_name, version)
+        provenance = self._with_verdict(model_name, found)
 
         def choose(confirmed: Sequence[LedgerStep]) -> _Target:
-            reviewed = review(
-                found.provenance, principal, override=override, first=not confirmed, four_eyes=self.four_eyes
-            )
+            reviewed = review(provenance, principal, override=override, first=not confirmed, four_eyes=self.four_eyes)
             self.check(model_name, found)
             return _Target("promote", version, self._keep(found), found.provenance, reviewed)
 
         return self._move(model_name, principal, reason, head, choose)
+
+    def _with_verdict(self, model_name: str, found: VersionFiles) -> Mapping[str, str]:
+        """The provenance with the verdict that the gate wrote down; tags in MLflow can be edited."""
+        with self.database.transaction() as connection:
+            verdict = find_verdict(connection, model_name, found.version)
+        return found.provenance if verdict is None else {**found.provenance, "gate.verdict": verdict}
 
     def rollback(self, model_name: str, principal: Principal, reason: str, *, head: str | None = None) -> LedgerStep:
         """Let the version serve that served before. It was reviewed when it was promoted, and is not anew.

@@ -55,7 +55,7 @@ def review(
 def _passes(verdict: str, first: bool) -> bool:
     """Whether a reviewer may promote on this verdict.
 
-    Where nothing was ever promoted, too few rows to compare do not hold a version back: there is nothing that it could
-    be worse than but its own baselines, which answer wherever it has no skill.
+    Where nothing was ever promoted, neither too few rows to compare nor a gate that was never asked hold a version
+    back: there is nothing that it could be worse than but its own baselines, which answer wherever it has no skill.
     """
-    return verdict in (Verdict.PROMOTE, UNGATED) or (first and verdict == Verdict.NOT_ENOUGH_DATA)
+    return verdict == Verdict.PROMOTE or (first and verdict in (Verdict.NOT_ENOUGH_DATA, UNGATED))

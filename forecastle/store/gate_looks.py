@@ -48,6 +48,14 @@ def looked_at(connection: Connection, model_name: str) -> frozenset[RowKey]:
     return frozenset((row["cluster"], row["key"]) for row in found)
 
 
+def find_verdict(connection: Connection, model_name: str, version: int) -> str | None:
+    """What the gate said of a version; None where it was never asked."""
+    row = connection.execute(
+        "select verdict from gate_looks where model_name = %s and model_version = %s", (model_name, version)
+    ).fetchone()
+    return None if row is None else row["verdict"]
+
+
 def add_look(connection: Connection, look: Look) -> None:
     """Write a decision and use its rows up; one that was used up meanwhile, by another training, stays with that."""
     identifier = new_id()

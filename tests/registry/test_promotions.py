@@ -15,7 +15,6 @@ import pytest
 from forecastle.access.principals import Principal, Role
 from forecastle.errors import ConflictError, IntegrityError, NotAllowedError, NotFoundError, ServerError
 from forecastle.registry.promotions import Promoter, approved_files
-from forecastle.registry.review import UNGATED
 from forecastle.settings import Settings
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Database
@@ -53,7 +52,7 @@ def test_a_promotion_writes_intent_and_confirmation_with_the_digest_of_every_fil
     assert steps(database) == [("intent", "promote", None, 1), ("confirmed", "promote", None, 1)]
     moved = step.promotion
     assert (moved.actor, moved.reason, moved.verdict, moved.single_user_mode) == (
-        "rita", "better on later rows", UNGATED, False,
+        "rita", "better on later rows", "PROMOTE", False,
     )  # fmt: skip
     assert {file.name: (file.sha256, file.size) for file in moved.files} == {
         name: (digest_of(content), len(content)) for name, content in files.items()

@@ -19,11 +19,15 @@ def gated(verdict: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("principal", [REVIEWER, ADMIN])
-@pytest.mark.parametrize("provenance, verdict", [(OTHERS, UNGATED), (gated("PROMOTE"), "PROMOTE")])
-def test_what_passed_the_gate_or_met_none_takes_a_reviewer(
-    principal: Principal, provenance: dict[str, str], verdict: str
-) -> None:
-    assert review(provenance, principal) == Review(verdict, overridden=False, trained_by_actor=False)
+def test_what_passed_the_gate_takes_a_reviewer(principal: Principal) -> None:
+    assert review(gated("PROMOTE"), principal) == Review("PROMOTE", overridden=False, trained_by_actor=False)
+
+
+def test_what_met_no_gate_takes_an_admin_unless_nothing_was_ever_promoted() -> None:
+    assert review(OTHERS, REVIEWER, first=True) == Review(UNGATED, overridden=False, trained_by_actor=False)
+    with pytest.raises(NotAllowedError, match=UNGATED):
+        review(OTHERS, REVIEWER)
+    assert review(OTHERS, ADMIN, override=True).overridden
 
 
 @pytest.mark.parametrize("verdict", ["HOLD", "REJECT", "NOT ENOUGH DATA", "something else", ""])
@@ -64,11 +68,11 @@ def test_who_trained_a_version_promotes_it_only_where_the_rule_lets_them_and_it_
 ) -> None:
     trainer = Principal("dana", Role.ADMIN, alone)
     if allowed:
-        assert review(OTHERS, trainer, four_eyes=four_eyes).trained_by_actor
+        assert review(gated("PROMOTE"), trainer, four_eyes=four_eyes).trained_by_actor
     else:
         with pytest.raises(NotAllowedError, match="dana trained this version and does not promote it"):
-            review(OTHERS, trainer, four_eyes=four_eyes)
-    assert not review(OTHERS, REVIEWER, four_eyes=four_eyes).trained_by_actor
+            review(gated("PROMOTE"), trainer, four_eyes=four_eyes)
+    assert not review(gated("PROMOTE"), REVIEWER, four_eyes=four_eyes).trained_by_actor
 
 
 def test_an_override_is_no_second_pair_of_eyes() -> None:

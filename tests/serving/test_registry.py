@@ -59,7 +59,7 @@ def test_a_reviewer_promotes_and_rolls_back_what_they_have_seen(house: Any) -> N
     step = moved.get_json()
     assert (step["from_version"], step["to_version"], step["actor"]) == (1, 2, "a reviewer")
     assert (step["reason"], step["verdict"], step["overridden"], step["single_user_mode"]) == (
-        BODY["reason"], "UNGATED", False, False,
+        BODY["reason"], "PROMOTE", False, False,
     )  # fmt: skip
     assert head(house) == moved.headers["ETag"] == f'"{step["hash"]}"'
     house.models.refresh()

@@ -62,6 +62,7 @@ def make_version(number: int, issues: int, model_type: ModelType = MODEL_TYPE) -
         "git.commit": hashlib.sha1(str(number).encode()).hexdigest(),
         "feature.digest": digest_of_features(model_type),
         "trained_by": "tester",
+        "gate.verdict": "PROMOTE",
     }
     return VersionFiles(number, files, provenance)
 
