@@ -106,8 +106,8 @@ class _Given:
 
     prediction: Prediction
 
-    def predict(self, cluster: str, request: Mapping[str, Any], known: Known) -> Prediction:
-        return self.prediction
+    def predict_many(self, asked: Sequence[tuple[str, Mapping[str, Any], Known]]) -> list[Prediction]:
+        return [self.prediction] * len(asked)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ for route, body in asked["questions"]:
     assert answer.status_code == 200, answer.get_data(as_text=True)
 print(*sys.modules)
 """
-HEAVY = {"pandas", "mlflow", "sklearn", "xgboost", "great_expectations", "scipy", "pyarrow", "matplotlib", "plotly"}
+HEAVY = {"pandas", "mlflow", "sklearn", "xgboost", "great_expectations", "pyarrow", "matplotlib", "plotly"}
 
 
 QUESTIONS = {
