@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
+from urllib.request import Request, urlopen
 
-from benchmarks.contenders import Contender
+from benchmarks.contenders import HOST, Contender, Started
 from benchmarks.contenders.applications import EMPTY, LAYERS, MODEL_TYPES, WHOLE
 from benchmarks.contenders.flask_servers import FlaskServers, granian, gunicorn, waitress
 from benchmarks.contenders.house import PROJECT, House, keep_issues, make_projects, text_bundle
@@ -148,13 +150,27 @@ def measure_memory(serving: Serving) -> list[Row]:
         for contender in serving.contenders(workers)[: 2 if serving.quick else None]
     ]
     asked = _with_models(serving, MODELS)
-    return [*rows, _memory(serving, asked, f"{FACADE}, {MODELS} models", 2)]
+    return [*rows, _memory(serving, asked, f"{FACADE}, {MODELS} models", 2, partial(_all_loaded, serving.house, 2))]
 
 
-def _memory(serving: Serving, contender: Contender, name: str, workers: int) -> Row:
+def _all_loaded(house: House, workers: int, ready: Started) -> bool:
+    """Whether each worker says that it holds everything in production; who answers is left to the server."""
+    address = f"http://{HOST}:{ready.port}/api/v1/models/cache"
+    whole = set()
+    for _ in range(20 * workers):
+        with urlopen(Request(address, headers=house.headers), timeout=10) as answer:
+            found = json.load(answer)
+        if len(found["versions"]) == found["in_production"]:
+            whole.add(found["process_id"])
+    return len(whole) == workers
+
+
+def _memory(
+    serving: Serving, contender: Contender, name: str, workers: int, is_whole: Callable[[Started], bool] | None = None
+) -> Row:
     say(f"memory of {name}")
     try:
-        found: float | str = round(serving.bench.memory_mib(contender))
+        found: float | str = round(serving.bench.memory_mib(contender, is_whole or (lambda ready: True)))
     except ServerError as error:
         found = f"does not start: {str(error).splitlines()[0]}"
     return {"server": name, "workers": workers, "PSS MiB": found}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from forecastle.errors import ForecastleError, ServerError
 from forecastle.learning.forms import SINGLE
 
 CONNECTIONS = 16
-WARM_SECONDS = 1.0
+WARM_SECONDS, WHOLE_SECONDS = 1.0, 120.0
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,17 @@ class Bench:
             with click.progressbar(length=turns, label="measuring", file=sys.stderr) as bar:
                 return interleave(measures, self.plan.rounds, lambda: bar.update(1))
 
-    def memory_mib(self, contender: Contender) -> float:
-        """The memory of a contender after load, while no other runs that shares pages with it. Raises ServerError."""
+    def memory_mib(self, contender: Contender, is_whole: Callable[[Started], bool] = lambda ready: True) -> float:
+        """The memory of a contender after load, while no other runs that shares pages with it.
+
+        `is_whole` says whether it holds by now all that it is to be measured with. Raises ServerError.
+        """
         with started(contender, self.folder) as ready:
+            deadline = time.monotonic() + WHOLE_SECONDS
+            while not is_whole(ready):
+                if time.monotonic() > deadline:
+                    raise ServerError(f"{contender.name} has not loaded everything in {WHOLE_SECONDS:.0f} s")
+                self._load(ready, WARM_SECONDS)
             self._load(ready, self.plan.seconds)
             return pss_mib(ready.pid)
 
