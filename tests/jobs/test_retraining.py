@@ -20,7 +20,7 @@ from forecastle.store.database import Database
 from jobs import retraining
 from jobs.child import call
 from jobs.dispatcher import plan_ticks
-from jobs.registry import JOBS, Work, resolve
+from jobs.registry import JOBS, Work
 
 MONDAY = datetime(2026, 11, 23, 2, tzinfo=UTC)
 
@@ -163,8 +163,3 @@ def test_what_somebody_trained_for_themselves_is_never_promoted_by_a_policy(
     assert training is not None
     work = Work(own_storage, shop.database, training)
     assert retraining.promote_trained(work, Registry({}, told={"gate.verdict": "PROMOTE"}), "trained") == ""  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("name", JOBS)
-def test_the_function_of_every_job_is_there(name: str) -> None:
-    assert callable(resolve(JOBS[name].function))
