@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import projects
 from forecastle.access.principals import Principal, Role
 from forecastle.errors import ForecastleError, NotFoundError
 from forecastle.registry.loading import loadable, type_of
+from forecastle.registry.mlflow_rest import MlflowRest, Version
 from forecastle.registry.promotions import Promoter
 from forecastle.registry.retraining import Asked, decide, refusal_to_promote
 from forecastle.store import promotions as ledger
 from forecastle.store.objects import Objects
 from forecastle.store.retraining import find_decision_for_training
 from jobs.registry import Done, Work
-
-if TYPE_CHECKING:
-    from forecastle.registry.tracking import Tracking, Version
 
 POLICY = Principal("auto_promote", Role.REVIEWER)
 """In whose name the policy of a model type promotes."""
@@ -54,7 +51,7 @@ def decide_family(work: Work, family: str) -> Done:
     return Done(len(names), f"decisions of {family}: {said or 'there is no model type'}; `forecastle retrain why NAME`")
 
 
-def promote_trained(work: Work, tracking: Tracking, mlflow_run: str) -> str:
+def promote_trained(work: Work, registry: MlflowRest, mlflow_run: str) -> str:
     """Let the version of this training serve where a decision planned it and the policy promotes; says what was done.
 
     What stands in the way is a sentence, not a failure: the training itself succeeded, and a reviewer decides.
@@ -65,22 +62,23 @@ def promote_trained(work: Work, tracking: Tracking, mlflow_run: str) -> str:
     if decision is None or not model_type.retraining.auto_promote:
         return ""
     try:
-        version = _version_of(tracking, decision.model_name, mlflow_run)
-        refusal = refusal_to_promote(version.tags, tracking.model_tags(decision.model_name))
+        version = _version_of(registry, decision.model_name, mlflow_run)
+        refusal = refusal_to_promote(version.tags, registry.model_tags(decision.model_name))
         if refusal is None:
-            _promote(work, tracking, version, f"retraining decision {decision.id}: {'; '.join(decision.reasons)}")
+            _promote(work, registry, version, f"retraining decision {decision.id}: {'; '.join(decision.reasons)}")
     except ForecastleError as error:
         refusal = str(error)
     return "; promoted by its policy" if refusal is None else f"; not promoted by its policy: {refusal}"
 
 
-def _version_of(tracking: Tracking, name: str, mlflow_run: str) -> Version:
-    for version in tracking.list_versions(name):
+def _version_of(registry: MlflowRest, name: str, mlflow_run: str) -> Version:
+    for version in registry.list_versions(name):
         if version.run_id == mlflow_run:
             return version
     raise NotFoundError(f"run {mlflow_run} registered no version of {name}")
 
 
-def _promote(work: Work, tracking: Tracking, version: Version, reason: str) -> None:
-    promoter = Promoter(work.database, Objects.of(work.settings), tracking, loadable(projects.discover()))
+def _promote(work: Work, registry: MlflowRest, version: Version, reason: str) -> None:
+    check = loadable(projects.discover())
+    promoter = Promoter(work.database, Objects.of(work.settings), registry, check, work.settings.four_eyes)
     promoter.promote(version.name, version.version, POLICY, reason)

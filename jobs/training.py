@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import projects
 from forecastle.errors import ForecastleError
+from forecastle.registry.mlflow_rest import MlflowRest
 from forecastle.store.tenants import get_project
 from jobs.registry import Done, Work
 from jobs.retraining import promote_trained
@@ -26,10 +27,11 @@ def train(work: Work) -> Done:
         with work.database.transaction() as connection:
             get_project(connection, project)
     tracking = Tracking(work.settings.require_tracking_uri(), PATIENT_RETRIES)
+    registry = MlflowRest.of(work.settings, PATIENT_RETRIES)
     name = name_of(work.run.id)
     finished = tracking.find_finished(model_type.name, name)
     if finished is not None:
-        return Done(1, f"MLflow run {finished}, by an earlier attempt{promote_trained(work, tracking, finished)}")
+        return Done(1, f"MLflow run {finished}, by an earlier attempt{promote_trained(work, registry, finished)}")
     tracking.kill_runs(model_type.name, name, "its worker was lost")
     try:
         run_id = tracking.run_training(projects.ROOT, work.settings, model_type.name, project, name)
@@ -39,4 +41,4 @@ def train(work: Work) -> Done:
     except ForecastleError:
         tracking.kill_runs(model_type.name, name, "MLflow did not answer, or its process ended")
         raise
-    return Done(1, f"MLflow run {run_id}{promote_trained(work, tracking, run_id)}")
+    return Done(1, f"MLflow run {run_id}{promote_trained(work, registry, run_id)}")

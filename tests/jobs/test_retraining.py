@@ -102,18 +102,18 @@ class Version:
 class Registry(Aliases):
     """Stands in for MLflow: one version that the run `trained` registered."""
 
-    tags: dict[str, str] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
     block: dict[str, str] = field(default_factory=dict)
 
     def list_versions(self, name: str) -> list[Version]:
-        return [Version(name, 7, "trained", self.tags)]
+        return [Version(name, 7, "trained", self.told)]
 
     def model_tags(self, name: str) -> dict[str, str]:
         return self.block
 
 
 @pytest.mark.parametrize(
-    "tags, block, auto, said",
+    "told, block, auto, said",
     [
         ({"gate.verdict": "PROMOTE"}, {}, True, "; promoted by its policy"),
         ({"gate.verdict": "HOLD"}, {}, True, "; not promoted by its policy: its gate says HOLD"),
@@ -127,14 +127,15 @@ class Registry(Aliases):
     ],
 )
 def test_what_a_decision_had_trained_is_promoted_where_policy_gate_and_people_allow_it(
-    shop: Shop, own_storage: Settings, monkeypatch: pytest.MonkeyPatch, tags: Any, block: Any, auto: bool, said: str
+    shop: Shop, own_storage: Settings, monkeypatch: pytest.MonkeyPatch, told: Any, block: Any, auto: bool, said: str
 ) -> None:
     model_type = replace(EFFORT, retraining=replace(EFFORT.retraining, auto_promote=auto))
     monkeypatch.setattr(projects, "get_model_type", lambda name: model_type)
     monkeypatch.setattr(retraining, "loadable", lambda model_types: lambda name, found: None)
     decision = shop.decide()
-    provenance = {"run_id": "trained", "dataset.digest": "d"}
-    registry = Registry({7: VersionFiles(7, {"bundle/manifest.json": b"{}"}, provenance)}, tags=tags, block=block)
+    provenance = {"run_id": "trained", "dataset.digest": "d", **told}
+    files = VersionFiles(7, {"bundle/manifest.json": b"{}"}, provenance)
+    registry = Registry({7: files}, told=told, block=block)
     with shop.database.transaction() as connection:
         assert decision.training_run is not None
         training = job_runs.get_run(connection, decision.training_run)
@@ -161,4 +162,4 @@ def test_what_somebody_trained_for_themselves_is_never_promoted_by_a_policy(
         training = job_runs.plan(connection, "training.train", {"model_type": EFFORT.name}, "dana")
     assert training is not None
     work = Work(own_storage, shop.database, training)
-    assert retraining.promote_trained(work, Registry({}, tags={"gate.verdict": "PROMOTE"}), "trained") == ""  # type: ignore[arg-type]
+    assert retraining.promote_trained(work, Registry({}, told={"gate.verdict": "PROMOTE"}), "trained") == ""  # type: ignore[arg-type]
