@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from psycopg import sql
+from psycopg import RawCursor, sql
+from psycopg.rows import dict_row
 
 from forecastle.errors import NotFoundError
 from forecastle.records.issues import MOMENT_FIELDS, OUTCOME_FIELDS
@@ -74,8 +76,11 @@ def known_outcomes(
             parameters[f"keys_{number}_{part}"] = [groups[place].key[part] for place in places]
     found: dict[str, ProjectOutcomes] = {}
     of_groups: dict[Asked, Outcomes] = {}
-    cursor = connection.cursor(binary=True)
-    for row in cursor.execute(_query(looking), parameters, prepare=True):
+    query, names = _query(looking)
+    # A raw cursor takes the statement as it is; others would look through its text at every request.
+    with RawCursor(connection, row_factory=dict_row) as cursor:
+        rows = cursor.execute(query, [parameters[name] for name in names], prepare=True, binary=True).fetchall()
+    for row in rows:
         if row["place"] is None:
             found[row["name"]] = _project(row, looking)
         else:
@@ -101,7 +106,18 @@ def _estimates(row: Mapping[str, Any], looking: Looking) -> tuple[float, ...]:
 
 
 @lru_cache
-def _query(looking: Looking) -> bytes:
+def _query(looking: Looking) -> tuple[bytes, tuple[str, ...]]:
+    """The statement, with its parameters as $1, $2, … and their names in this order."""
+    text = _named_query(looking)
+    places = {name: place for place, name in enumerate(dict.fromkeys(_PARAMETER.findall(text)), 1)}
+    numbered = _PARAMETER.sub(lambda found: b"$%d" % places[found[1]], text)
+    return numbered, tuple(name.decode() for name in places)
+
+
+_PARAMETER = re.compile(rb"%\((\w+)\)s")
+
+
+def _named_query(looking: Looking) -> bytes:
     names = {
         "target": sql.Identifier(looking.target),
         "known_at": sql.Identifier(looking.known_field),
