@@ -90,6 +90,16 @@ def _webhook_url(text: str) -> str:
     return text
 
 
+def _webhook_secret(text: str) -> str:
+    if len(text) < 32 or not text.isascii():
+        raise ValueError("not a secret")
+    return text
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def _mail_addresses(text: str) -> tuple[str, ...]:
     found = tuple(_mail_address(part) for part in text.split(",") if part.strip())
     if not found:
@@ -124,6 +134,10 @@ def _positive(text: str) -> int:
     if number < 1:
         raise ValueError("not a positive whole number")
     return number
+
+
+def _as_text(value: Any) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 @dataclass(frozen=True)
@@ -205,6 +219,19 @@ class Settings:
         "who trained a version does not promote it: always, unless-alone, never",
         _four_eyes,
     )
+    webhook_secret: str | None = _setting(
+        "FORECASTLE_WEBHOOK_SECRET",
+        None,
+        "secret with which MLflow signs its webhook, 32 characters or more; without it none is heard",
+        _webhook_secret,
+        secret=True,
+    )
+    reviewers: tuple[str, ...] | None = _setting(
+        "FORECASTLE_REVIEWERS",
+        None,
+        "users of MLflow who may move production there, with commas between them; read by MLflow's plugin",
+        _names,
+    )
     job_run: str | None = _setting(
         "FORECASTLE_JOB_RUN", None, "run of a job on whose behalf an entry point works; set by the worker"
     )
@@ -258,9 +285,7 @@ class Settings:
         """The variables from which these settings would be read again; the home as an absolute path."""
         values = {item.metadata["variable"]: getattr(self, item.name) for item in fields(self)}
         values["FORECASTLE_HOME"] = self.home.resolve()
-        if self.mail_to is not None:
-            values["FORECASTLE_MAIL_TO"] = ",".join(self.mail_to)
-        return {name: str(value) for name, value in values.items() if value is not None}
+        return {name: _as_text(value) for name, value in values.items() if value is not None}
 
     def require_database_url(self) -> str:
         """Raises ConfigurationError where there is none."""

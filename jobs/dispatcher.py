@@ -11,7 +11,7 @@ from typing import Protocol
 
 from forecastle.store import job_queue, job_runs, known_jobs
 from forecastle.store.database import Connection, Database
-from forecastle.store.job_runs import Ending, JobRun
+from forecastle.store.job_runs import SCHEDULE, Ending, JobRun
 from forecastle.store.known_jobs import BUSY
 from jobs import endings
 from jobs.notification import DELIVER, plan_delivery, watch_jobs
@@ -23,7 +23,6 @@ MOST_ATTEMPTS = 3
 """A run that has taken this many workers with it is given up."""
 WATCH_SECONDS = 60.0
 """How often it is looked whether a job is overdue."""
-SCHEDULE = "schedule"
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +108,7 @@ def plan_ticks(connection: Connection, jobs: Mapping[str, Job], moment: datetime
         tick = job.schedule.last_tick(moment)
         first = not job_queue.was_scheduled(connection, job.name)
         busy = job_queue.open_runs(connection, job.name) > 0
-        run = job_runs.plan(connection, job.name, {}, SCHEDULE, f"{job.name}@{tick:%Y-%m-%dT%H:%MZ}")
+        run = job_runs.plan(connection, job.name, {}, SCHEDULE, _due_key(job.name, tick))
         if run is None:
             continue
         if first:
@@ -119,3 +118,7 @@ def plan_ticks(connection: Connection, jobs: Mapping[str, Job], moment: datetime
             job_runs.end_unheld(
                 connection, run.id, Ending("skipped", "an earlier run of this job has not ended", error_code=BUSY)
             )
+
+
+def _due_key(name: str, tick: datetime) -> str:
+    return f"{name}@{tick:%Y-%m-%dT%H:%M:%SZ}" if tick.second else f"{name}@{tick:%Y-%m-%dT%H:%MZ}"

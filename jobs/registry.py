@@ -12,7 +12,7 @@ from forecastle.settings import Settings
 from forecastle.store.database import Database
 from forecastle.store.job_runs import JobRun
 from forecastle.store.known_jobs import KnownJob, refusal
-from jobs.schedules import Daily, Hourly, Schedule, Weekly
+from jobs.schedules import Daily, Every, Hourly, Schedule, Weekly
 
 TRAINING, ANALYSIS, MAINTENANCE = QUEUES = ("training", "analysis", "maintenance")
 HOUR, GIGABYTE = 3600, 1 << 30
@@ -105,6 +105,14 @@ JOBS: Mapping[str, Job] = {
             time_limit_seconds=HOUR,
             memory_limit_bytes=GIGABYTE,
             schedule=Daily(2),
+        ),
+        Job(
+            "registry.reconcile",
+            MAINTENANCE,
+            "jobs.reconciling:reconcile",
+            time_limit_seconds=HOUR / 4,
+            memory_limit_bytes=GIGABYTE,
+            schedule=Every(30),
         ),
         Job(
             "retraining.decide",

@@ -19,6 +19,20 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
+class Every:
+    """Several times a minute: at each multiple of `seconds`, which divide a minute."""
+
+    seconds: int
+
+    @property
+    def period(self) -> timedelta:
+        return timedelta(seconds=self.seconds)
+
+    def last_tick(self, moment: datetime) -> datetime:
+        return moment.replace(second=moment.second - moment.second % self.seconds, microsecond=0)
+
+
+@dataclass(frozen=True)
 class Daily:
     """Every day at this time of UTC."""
 

@@ -36,6 +36,8 @@ from serving.predictions import predictions_blueprint
 from serving.registry import registry_blueprint
 from serving.replay import replay_blueprint
 from serving.retraining import retraining_blueprint
+from serving.webhooks import ROUTE as WEBHOOK
+from serving.webhooks import webhooks_blueprint
 
 MOST_BODY_BYTES = 4 * 1024 * 1024
 
@@ -54,7 +56,9 @@ def create_application(settings: Settings | None = None) -> Flask:
     models = ServingModels(database, Objects.of(settings), projects.discover(), cache)
     # Streams hold threads: half of them stay free for single requests.
     most_streams = max(1, settings.http_threads // 2)
-    application = build(database, models, lambda: promoter_of(settings, database), most_streams)
+    application = build(
+        database, models, lambda: promoter_of(settings, database), most_streams, settings.webhook_secret
+    )
     models.start()
     return application
 
@@ -89,8 +93,12 @@ def build(
     models: ServingModels,
     promoter: Callable[[], Promoter] = _no_promoter,
     most_streams: int = 4,
+    webhook_secret: str | None = None,
 ) -> Flask:
-    """The application over these parts; `promoter` is asked for one when production is to be moved."""
+    """The application over these parts; `promoter` is asked for one when production is to be moved.
+
+    MLflow's webhook is heard where its deliveries are signed with `webhook_secret`.
+    """
     app = OpenAPI(
         __name__,
         info=Info(title="Forecastle", version=__version__),
@@ -103,7 +111,7 @@ def build(
     app.config["MAX_CONTENT_LENGTH"] = MOST_BODY_BYTES
     app.json = _Json(app)
     problems.register(app)
-    authentication.register(app, authentication.Keys(database))
+    authentication.register(app, authentication.Keys(database), {("POST", WEBHOOK)})
     model_types, answerer = projects.discover(), Answerer(database, models, PredictionLog(database))
     app.register_api(predictions_blueprint(model_types, answerer, database, _PROBLEM_RESPONSES))
     app.register_api(batches_blueprint(model_types, answerer, most_streams, _PROBLEM_RESPONSES))
@@ -115,6 +123,7 @@ def build(
         registry_blueprint(projects.discover(), database, promoter, {**_PROBLEM_RESPONSES, **_MOVE_PROBLEMS})
     )
 
+    app.register_api(webhooks_blueprint(database, webhook_secret, _PROBLEM_RESPONSES))
     app.register_api(retraining_blueprint(projects.discover(), database, _PROBLEM_RESPONSES))
     app.register_api(jobs_blueprint(database, _PROBLEM_RESPONSES))
     health.register(app, database, models, _PROBLEM_RESPONSES)

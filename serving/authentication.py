@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
 
 from flask import Flask, g, request
 
@@ -38,12 +39,15 @@ class Keys:
         return principal
 
 
-def register(app: Flask, keys: Keys) -> None:
-    """Ask for a key before everything below /api/, before the body is looked at."""
+def register(app: Flask, keys: Keys, signed: Collection[tuple[str, str]] = ()) -> None:
+    """Ask for a key before everything below /api/, before the body is looked at.
+
+    What comes by the `signed` methods and paths bears a signature instead, which their views check.
+    """
 
     @app.before_request
     def require_key() -> None:
-        if request.path.startswith("/api/"):
+        if request.path.startswith("/api/") and (request.method, request.path) not in signed:
             scheme, _, key = request.headers.get("Authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not key.strip():
                 raise NotAuthenticatedError("send an API key: Authorization: Bearer KEY")

@@ -100,6 +100,12 @@ def authenticate(connection: Connection, key: str) -> Principal:
     return Principal(row.name, Role(row.role), alone=rows.count_enabled(connection) == 1)
 
 
+def find_principal(connection: Connection, name: str) -> Principal | None:
+    """Who bears this name, unless withdrawn."""
+    row = rows.find_enabled(connection, name)
+    return None if row is None else Principal(row.name, Role(row.role), alone=rows.count_enabled(connection) == 1)
+
+
 def on_behalf_of(connection: Connection, run_id: str) -> Principal:
     """Who planned the run of a job that a worker holds now; the schedule is an operator.
 
@@ -109,9 +115,9 @@ def on_behalf_of(connection: Connection, run_id: str) -> Principal:
         run = job_runs.get_run(connection, UUID(run_id))
         if run.lease_token is not None and run.due_key is not None:
             return Principal(run.planned_by, Role.OPERATOR)
-        row = rows.find_enabled(connection, run.planned_by)
-        if run.lease_token is not None and row is not None:
-            return Principal(row.name, Role(row.role), alone=rows.count_enabled(connection) == 1)
+        found = find_principal(connection, run.planned_by)
+        if run.lease_token is not None and found is not None:
+            return found
     raise NotAuthenticatedError("no worker holds this run of a job, or who planned it was withdrawn")
 
 

@@ -74,5 +74,6 @@ def secrets_of(settings: Settings) -> list[str]:
     found = (
         *(*passwords, *map(unquote, passwords), settings.aws_secret_access_key, settings.aws_session_token),
         *(settings.mlflow_tracking_password, settings.mlflow_tracking_token, settings.notify_webhook_url),
+        settings.webhook_secret,
     )
     return [secret for secret in found if secret]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import sys
@@ -10,10 +11,12 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from forecastle.embedded.home import write_private
 from forecastle.embedded.process import Server
 from forecastle.settings import Settings, aws_variables
 
 NAME = "mlflow"
+_WEBHOOK_KEY = "webhook.key"
 
 
 def server(folder: Path, database_url: str, settings: Settings, port: int) -> Server:
@@ -32,6 +35,7 @@ def server(folder: Path, database_url: str, settings: Settings, port: int) -> Se
         ],
         environment={
             **_environment(folder, parts._replace(scheme="postgresql+psycopg").geturl()),
+            **_webhooks(folder),
             **_storage(settings),
         },
         folder=folder,
@@ -69,6 +73,21 @@ def _environment(folder: Path, store: str) -> dict[str, str]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
+    }
+
+
+def _webhooks(folder: Path) -> dict[str, str]:
+    """What lets a façade on this machine be told of aliases that were moved.
+
+    The key encrypts the secrets of webhooks in MLflow's database: with another one, nothing is delivered any more.
+    """
+    file = folder / _WEBHOOK_KEY
+    if not file.exists():
+        write_private(file, base64.urlsafe_b64encode(os.urandom(32)).decode())
+    return {
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": file.read_text("utf-8").strip(),
     }
 
 

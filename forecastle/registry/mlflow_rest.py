@@ -79,24 +79,33 @@ class MlflowRest:
     def list_versions(self, name: str | None = None) -> list[Version]:
         """Versions of one registered model, or of all, newest first. Raises NotFoundError."""
         aliases: dict[tuple[str, int], list[str]] = {}
-        for model in [self._registered(name)] if name else self._all("registered-models/search", "registered_models"):
+        for model in (
+            [self._registered(name)] if name else self.list_all("registered-models/search", "registered_models")
+        ):
             for found in model.get("aliases", []):
                 aliases.setdefault((model["name"], int(found["version"])), []).append(found["alias"])
         wanted = {"filter": f"name='{name}'"} if name else {}
         versions = [
             _version(item, aliases.get((item["name"], int(item["version"])), []))
-            for item in self._all("model-versions/search", "model_versions", **wanted)
+            for item in self.list_all("model-versions/search", "model_versions", **wanted)
         ]
         return sorted(versions, key=lambda version: (version.created_at_ms, version.version), reverse=True)
 
+    def list_aliases(self) -> dict[str, dict[str, int]]:
+        """What each alias of each registered model names: one request for every thousand models."""
+        return {
+            model["name"]: {found["alias"]: int(found["version"]) for found in model.get("aliases", [])}
+            for model in self.list_all("registered-models/search", "registered_models", max_results="1000")
+        }
+
     def get_version(self, name: str, version: int) -> Version:
         """One version. Raises NotFoundError."""
-        found = self._json("GET", "model-versions/get", {"name": name, "version": version})["model_version"]
+        found = self.ask("GET", "model-versions/get", {"name": name, "version": version})["model_version"]
         return _version(found, found.get("aliases", []))
 
     def version_at_alias(self, name: str, alias: str) -> Version:
         """The version an alias names. Raises NotFoundError."""
-        found = self._json("GET", "registered-models/alias", {"name": name, "alias": alias})["model_version"]
+        found = self.ask("GET", "registered-models/alias", {"name": name, "alias": alias})["model_version"]
         return _version(found, found.get("aliases", []))
 
     def model_tags(self, name: str) -> Mapping[str, str]:
@@ -111,19 +120,19 @@ class MlflowRest:
             return None
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
-        self._json("POST", "registered-models/alias", {}, {"name": name, "alias": alias, "version": str(version)})
+        self.ask("POST", "registered-models/alias", {}, {"name": name, "alias": alias, "version": str(version)})
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Nothing happens where there is none. Raises NotFoundError for an unknown registered model."""
-        self._json("DELETE", "registered-models/alias", {}, {"name": name, "alias": alias})
+        self.ask("DELETE", "registered-models/alias", {}, {"name": name, "alias": alias})
 
     def set_tag(self, name: str, version: int, key: str, value: str) -> None:
         body = {"name": name, "version": str(version), "key": key, "value": value}
-        self._json("POST", "model-versions/set-tag", {}, body)
+        self.ask("POST", "model-versions/set-tag", {}, body)
 
     def get_run(self, run_id: str) -> RunRecord:
         """What a run logged. Raises NotFoundError."""
-        data = self._json("GET", "runs/get", {"run_id": run_id})["run"]["data"]
+        data = self.ask("GET", "runs/get", {"run_id": run_id})["run"]["data"]
         metrics = {item["key"]: float(item["value"]) for item in data.get("metrics", [])}
         return RunRecord(metrics, {item["key"]: item["value"] for item in data.get("params", [])})
 
@@ -145,7 +154,7 @@ class MlflowRest:
         return VersionFiles(version, files, provenance)
 
     def _run_paths(self, run_id: str, folder: str) -> Iterator[str]:
-        found = self._all("artifacts/list", "files", run_id=run_id, path=folder)
+        found = self.list_all("artifacts/list", "files", run_id=run_id, path=folder)
         for item in list(found):
             if item.get("is_dir"):
                 yield from self._run_paths(run_id, item["path"])
@@ -157,7 +166,7 @@ class MlflowRest:
 
     def _model_paths(self, model: str, folder: str | None = None) -> Iterator[str]:
         within = {} if folder is None else {"artifact_directory_path": folder}
-        for item in list(self._all(f"logged-models/{quote(model)}/artifacts/directories", "files", **within)):
+        for item in list(self.list_all(f"logged-models/{quote(model)}/artifacts/directories", "files", **within)):
             if item.get("is_dir"):
                 yield from self._model_paths(model, item["path"])
             else:
@@ -168,20 +177,21 @@ class MlflowRest:
         return self._request("GET", address, {"artifact_file_path": path})
 
     def _registered(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._json("GET", "registered-models/get", {"name": name})["registered_model"]
+        found: dict[str, Any] = self.ask("GET", "registered-models/get", {"name": name})["registered_model"]
         return found
 
-    def _all(self, address: str, field: str, /, **query: str) -> Iterator[dict[str, Any]]:
+    def list_all(self, address: str, field: str, /, **query: str) -> Iterator[dict[str, Any]]:
         """Every item of every page."""
         token: str | None = None
         while True:
-            page = self._json("GET", address, {**query, **({"page_token": token} if token else {})})
+            page = self.ask("GET", address, {**query, **({"page_token": token} if token else {})})
             yield from page.get(field, [])
             token = page.get("next_page_token")
             if not token:
                 return
 
-    def _json(self, method: str, path: str, query: Mapping[str, Any], body: Any = None) -> dict[str, Any]:
+    def ask(self, method: str, path: str, query: Mapping[str, Any], body: Any = None) -> dict[str, Any]:
+        """What one of its documented addresses answers. Raises NotFoundError, ConfigurationError where it refuses."""
         content = self._request(method, f"{API}/{path}", query, body)
         try:
             found: dict[str, Any] = json.loads(content)

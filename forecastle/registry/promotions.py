@@ -19,7 +19,7 @@ from forecastle.errors import (
     NotFoundError,
     PreconditionFailedError,
 )
-from forecastle.registry.review import Review, review
+from forecastle.registry.review import VERDICT_TAG, Review, review
 from forecastle.settings import FourEyes
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Connection, Database
@@ -58,6 +58,14 @@ class AliasKeeper(Protocol):
 
 
 @dataclass(frozen=True)
+class PutBack:
+    """What the alias `production` named in MLflow, and what it was made to name again; None is no version."""
+
+    found: int | None
+    serving: int | None
+
+
+@dataclass(frozen=True)
 class _Target:
     """What is to serve: a version, its approved files, where it comes from, and what was said of it."""
 
@@ -92,27 +100,30 @@ class Promoter:
         *,
         override: bool = False,
         head: str | None = None,
+        adopting: bool = False,
     ) -> LedgerStep:
-        """Let `version` serve.
+        """Let `version` serve; where `adopting`, only if `production` names it in MLflow already.
 
         Raises NotAllowedError, NotFoundError, ConflictError where it already serves, and what `check` raises.
         """
         principal.require(Permission.PROMOTE)
         found = self.aliases.version_files(model_name, version)
-        provenance = self._with_verdict(model_name, found)
+        provenance = self.with_verdict(model_name, version, found.provenance)
 
         def choose(confirmed: Sequence[LedgerStep]) -> _Target:
+            if adopting and self.aliases.find_alias(model_name, PRODUCTION) != version:
+                raise PreconditionFailedError(f"production of {model_name} was moved in MLflow meanwhile")
             reviewed = review(provenance, principal, override=override, first=not confirmed, four_eyes=self.four_eyes)
             self.check(model_name, found)
             return _Target("promote", version, self._keep(found), found.provenance, reviewed)
 
         return self._move(model_name, principal, reason, head, choose)
 
-    def _with_verdict(self, model_name: str, found: VersionFiles) -> Mapping[str, str]:
-        """The provenance with the verdict that the gate wrote down; tags in MLflow can be edited."""
+    def with_verdict(self, model_name: str, version: int, tags: Mapping[str, str]) -> Mapping[str, str]:
+        """The tags of a version with the verdict that the gate wrote down; those in MLflow can be edited."""
         with self.database.transaction() as connection:
-            verdict = find_verdict(connection, model_name, found.version)
-        return found.provenance if verdict is None else {**found.provenance, "gate.verdict": verdict}
+            verdict = find_verdict(connection, model_name, version)
+        return tags if verdict is None else {**tags, VERDICT_TAG: verdict}
 
     def rollback(self, model_name: str, principal: Principal, reason: str, *, head: str | None = None) -> LedgerStep:
         """Let the version serve that served before. It was reviewed when it was promoted, and is not anew.
@@ -143,11 +154,17 @@ class Promoter:
         with self.database.transaction() as connection:
             return sorted({step.promotion.model_name for step in ledger.open_intents(connection)})
 
-    def restore_aliases(self, model_name: str) -> None:
-        """Let `production` and `previous` name what the ledger says, whatever was made of them in MLflow."""
+    def restore_aliases(self, model_name: str) -> PutBack | None:
+        """Let `production` and `previous` name what the ledger says, whatever was made of them in MLflow.
+
+        None where `production` names what it named before: somebody else put it back, or its version was deleted.
+        """
         with self.database.transaction() as connection, ledger.locked(connection, model_name):
             self._settle(connection, model_name)
+            found = self.aliases.find_alias(model_name, PRODUCTION)
             self._set_aliases(model_name, _moves(ledger.confirmed_steps(connection, model_name)))
+            put_back = PutBack(found, self.aliases.find_alias(model_name, PRODUCTION))
+        return None if put_back.found == put_back.serving else put_back
 
     def _one_before(self, confirmed: Sequence[LedgerStep]) -> Promotion:
         served = versions_served(_moves(confirmed))

@@ -11,6 +11,8 @@ from forecastle.monitoring.decision import Verdict
 from forecastle.settings import FourEyes
 
 UNGATED = "UNGATED"  # the verdict of a version that no gate has looked at
+VERDICT_TAG, MOVED_BY_TAG, REFUSED_TAG = "gate.verdict", "production.moved_by", "promotion.refused"
+"""Tags of a version: what the gate said, who moved `production` onto it in MLflow, why that was put back."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def review(
         raise NotAllowedError(
             f"{principal.name} trained this version and does not promote it: ask another reviewer or an admin"
         )
-    verdict = provenance.get("gate.verdict", UNGATED)
+    verdict = provenance.get(VERDICT_TAG, UNGATED)
     against = not _passes(verdict, first)
     if against and not override:
         raise NotAllowedError(
@@ -50,6 +52,21 @@ def review(
     if against:
         principal.require(Permission.ADMINISTER)
     return Review(verdict, overridden=against, trained_by_actor=own)
+
+
+def refusal_in_mlflow(model_name: str, version: int, tags: Mapping[str, str]) -> str | None:
+    """Why `production` may not be moved onto this version in MLflow, and what to do instead; None where it may.
+
+    MLflow knows neither reasons nor overrides: there, nothing but the verdict PROMOTE will do.
+    """
+    verdict = tags.get(VERDICT_TAG, UNGATED)
+    if verdict == Verdict.PROMOTE:
+        return None
+    return (
+        f"the gate's verdict on {model_name} version {version} is {verdict}, and in MLflow only PROMOTE may be moved "
+        f"to production: read report.html of its run; who wants it all the same gives a reason, and an admin may "
+        f"override the verdict: forecastle models promote {model_name} {version} --reason TEXT --override"
+    )
 
 
 def _passes(verdict: str, first: bool) -> bool:

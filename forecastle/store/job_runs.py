@@ -18,6 +18,8 @@ from forecastle.store.database import Connection
 from forecastle.store.identifiers import new_id
 
 CHANNEL = "forecastle_jobs"
+SCHEDULE = "schedule"
+"""Who plans ticks."""
 Outcome = Literal["succeeded", "failed", "skipped", "cancelled"]
 Beat = Literal["held", "cancel", "lost"]
 

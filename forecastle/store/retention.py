@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from forecastle.store import job_runs
 from forecastle.store.database import Connection
 
 
@@ -25,6 +26,15 @@ def delete_job_runs(connection: Connection, before: datetime, limit: int) -> int
     """Delete at most `limit` runs of jobs that ended before this moment."""
     return connection.execute(
         "delete from job_runs where id in (select id from job_runs where ended_at < %s limit %s)", (before, limit)
+    ).rowcount
+
+
+def delete_idle_ticks(connection: Connection, name: str, before: datetime) -> int:
+    """Delete scheduled runs of a job that ended before this moment, all being well and nothing to do."""
+    return connection.execute(
+        "delete from job_runs where name = %s and planned_by = %s and outcome = 'succeeded' and items = 0 "
+        "and ended_at < %s",
+        (name, job_runs.SCHEDULE, before),
     ).rowcount
 
 

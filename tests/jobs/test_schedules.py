@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.schedules import Daily, Hourly, Schedule, Weekly
+from jobs.schedules import Daily, Every, Hourly, Schedule, Weekly
 
 MOMENTS = st.datetimes(datetime(2000, 1, 8), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 HOURS, MINUTES = st.integers(0, 23), st.integers(0, 59)
 SCHEDULES = st.one_of(
-    st.builds(Hourly, MINUTES), st.builds(Daily, HOURS, MINUTES), st.builds(Weekly, st.integers(0, 6), HOURS, MINUTES)
+    st.builds(Every, st.sampled_from([1, 10, 30, 60])),
+    st.builds(Hourly, MINUTES),
+    st.builds(Daily, HOURS, MINUTES),
+    st.builds(Weekly, st.integers(0, 6), HOURS, MINUTES),
 )
 WEDNESDAY = datetime(2026, 11, 18, 10, 30, tzinfo=UTC)
 
@@ -39,6 +42,7 @@ def test_ticks_never_go_back_and_a_tick_is_its_own(schedule: Schedule, moment: d
         (Daily(3), datetime(2026, 11, 18, 3, tzinfo=UTC)),
         (Daily(10, 30), WEDNESDAY),
         (Daily(10, 31), datetime(2026, 11, 17, 10, 31, tzinfo=UTC)),
+        (Every(30), WEDNESDAY),
         (Hourly(30), WEDNESDAY),
         (Hourly(31), datetime(2026, 11, 18, 9, 31, tzinfo=UTC)),
         (Weekly(0, 2), datetime(2026, 11, 16, 2, tzinfo=UTC)),
