@@ -15,6 +15,7 @@ from cli.performance import performance
 from cli.promotions import registry
 from cli.rooms import opened, say
 from cli.tables import table
+from cli.webhook import webhook
 from forecastle.errors import NotFoundError
 from forecastle.registry.loading import type_of
 from forecastle.registry.mlflow_rest import MlflowRest, Version
@@ -45,6 +46,7 @@ for _command in (
     performance,
 ):
     models.add_command(_command)
+models.add_command(webhook)
 
 
 @models.command("list")
