@@ -14,6 +14,7 @@ COPY forecastle forecastle
 COPY projects projects
 COPY serving serving
 COPY jobs jobs
+COPY mlflow_plugin mlflow_plugin
 COPY cli cli
 COPY expectations expectations
 RUN python -m pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -20,6 +20,7 @@ VIOLATIONS = {
     "Rooms stand on each other": ("forecastle/records", "import forecastle.store.identifiers"),
     "The generator knows records only": ("forecastle/generator", "import forecastle.features.levels"),
     "Only the command line and tests start embedded": ("forecastle/registry", "import forecastle.embedded.home"),
+    "Nothing of Forecastle knows MLflow's plugin": ("cli", "import mlflow_plugin"),
     "Embedded servers know nothing": ("forecastle/embedded", "import forecastle.store.identifiers"),
     "Flask stands only in serving": ("cli", "import flask"),
     "Celery stands only in jobs": ("cli", "import celery"),
