@@ -11,7 +11,6 @@ from forecastle.registry.mlflow_rest import MlflowRest
 from forecastle.registry.promotions import Promoter
 from forecastle.registry.reconciling import Reconciler
 from forecastle.store import retention
-from forecastle.store.database import Database
 from forecastle.store.objects import Objects
 from jobs.maintenance import now
 from jobs.registry import Done, Work
@@ -33,15 +32,15 @@ def _reconciled(work: Work) -> Done:
         return Done(0, "this worker knows no MLflow: start it with MLFLOW_TRACKING_URI")
     model_types = projects.discover()
     rest = MlflowRest.of(work.settings, retries=0)  # the next tick tries again
-    promoter = Promoter(
-        work.database, Objects.of(work.settings), rest, loadable(model_types), work.settings.four_eyes
-    )  # fmt: skip
-    done = Reconciler(
-        promoter, rest, lambda name: type_of(model_types, name) is not None, lambda *told: _alert(work.database, *told)
-    ).reconcile()
+    checked = loadable(model_types)
+    promoter = Promoter(work.database, Objects.of(work.settings), rest, checked, work.settings.four_eyes)
+
+    def is_ours(name: str) -> bool:
+        return type_of(model_types, name) is not None
+
+    def alert(name: str, sentence: str) -> None:
+        with work.database.transaction() as connection:
+            raise_alert(connection, Kind.ALIAS_PUT_BACK, name, sentence)
+
+    done = Reconciler(promoter, rest, is_ours, alert).reconcile()
     return Done(done.changes, done.sentence)
-
-
-def _alert(database: Database, model_name: str, sentence: str) -> None:
-    with database.transaction() as connection:
-        raise_alert(connection, Kind.ALIAS_PUT_BACK, model_name, sentence)

@@ -15,6 +15,8 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "configuration.md"
 VARIABLES = {item.metadata["variable"]: item for item in fields(Settings)}
 
 GIVEN = {
+    "FORECASTLE_WEBHOOK_SECRET": "sesame" * 6,
+    "FORECASTLE_REVIEWERS": "rita, rolf",
     "FORECASTLE_HOME": "/somewhere/else",
     "DATABASE_URL": "postgresql://ada:hidden-password@db:5432/forecastle",
     "MLFLOW_TRACKING_URI": "http://mlflow:5000",
@@ -65,6 +67,7 @@ BAD = [
     ("DATABASE_URL", "mysql://ada:sesame@localhost/forecastle"),
     ("FORECASTLE_FOUR_EYES", "sometimes"),
     ("FORECASTLE_LOG_LEVEL", "LOUD"),
+    ("FORECASTLE_WEBHOOK_SECRET", "sesame"),
     ("REDIS_URL", "https://broker:6379"),
     ("REDIS_URL", "redis://:sesa/me@broker:6379/0"),
     ("REDIS_URL", "rediss://:sesame@broker:6379/0?ssl_ca_cert=/ca.crt"),

@@ -15,6 +15,7 @@ from http.client import BadStatusLine
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from forecastle.embedded import account, facade_server, mlflow_server, postgresql, worker_server
 from forecastle.embedded.home import Home, Record
@@ -235,6 +236,18 @@ def test_mlflow_gets_the_password_only_through_its_environment(tmp_path: Path) -
     assert server.environment["AWS_SECRET_ACCESS_KEY"] == "hunter3"
     assert "s3://bucket/prefix/mlflow" in server.command
     assert server.secrets == ["hunter%402", "hunter@2", "hunter3"]
+
+
+def test_mlflow_can_deliver_to_this_machine_and_decrypts_its_webhooks_after_a_restart(tmp_path: Path) -> None:
+    settings = Settings(artifacts="s3://bucket")
+    first, again = (
+        mlflow_server.server(tmp_path, "postgresql://host/mlflow", settings, port).environment for port in (5000, 5001)
+    )
+    key = first["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"]
+    assert Fernet(key).decrypt(Fernet(again["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"]).encrypt(b"secret")) == b"secret"
+    assert (tmp_path / "webhook.key").stat().st_mode & 0o077 == 0
+    assert first["MLFLOW_WEBHOOK_ALLOWED_SCHEMES"] == "http,https"
+    assert first["MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS"] == "true"
 
 
 @pytest.mark.parametrize("problem", [urllib.error.URLError("no"), TimeoutError(), BadStatusLine("?")])
