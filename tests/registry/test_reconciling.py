@@ -16,6 +16,7 @@ from forecastle.registry.reconciling import UNKNOWN, Reconciled, Reconciler
 from forecastle.registry.review import MOVED_BY_TAG, REFUSED_TAG
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Database
+from forecastle.store.gate_looks import Look, add_look
 from forecastle.store.objects import Objects
 from forecastle.store.promotions import LedgerStep
 
@@ -169,6 +170,14 @@ def test_any_other_move_is_put_back_and_the_version_says_why(
     assert "a stranger" not in sentence + room.refused(version)
     assert room.reconcile().changes == 0
     assert len(room.alerts) == 1
+
+
+def test_a_verdict_that_somebody_wrote_in_mlflow_does_not_count(room: Room) -> None:
+    with room.database.transaction() as connection:
+        add_look(connection, Look(MODEL, PASSED, "run", "HOLD", {}, []))
+    room.move(PASSED, "rita")
+    assert room.reconcile().put_back == [f"{MODEL} {PASSED} -> 2"]
+    assert "is HOLD" in room.refused(PASSED)
 
 
 def test_a_version_that_does_not_load_or_was_changed_is_put_back(room: Room) -> None:
