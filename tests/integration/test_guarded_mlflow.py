@@ -155,7 +155,8 @@ def register(client: MlflowClient, folder: Path) -> None:
         client.log_artifacts(run, str(folder / "bundle"), "bundle")
         model = client.create_logged_model(experiment, source_run_id=run).model_id
         client.log_model_artifacts(model, str(folder))
-        tags = {**made.provenance, "trained_by": TRAINER, "bundle.digest": bundle, **gate}
+        origin = {key: value for key, value in made.provenance.items() if key != "gate.verdict"}
+        tags = {**origin, "trained_by": TRAINER, "bundle.digest": bundle, **gate}
         client.create_model_version(NAME, f"models:/{model}", run, tags=tags, model_id=model)
 
 
