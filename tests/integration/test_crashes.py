@@ -35,7 +35,7 @@ from forecastle.store.objects import Objects
 MODEL_TYPE = projects.get_model_type("delivery.story_points")
 NAME = MODEL_TYPE.name
 REVIEWER = Principal("rita", Role.REVIEWER)
-PROVENANCE = {"run_id": "r", "dataset.digest": "d", "git.commit": "g", "feature.digest": "f"}
+PROVENANCE = {"gate.verdict": "PROMOTE", "run_id": "r", "dataset.digest": "d", "git.commit": "g", "feature.digest": "f"}
 
 # Promotes version 2 with aliases in a file, and stops for ever when production is set but not confirmed.
 PROMOTION = """
@@ -49,7 +49,7 @@ from forecastle.store.objects import Objects
 
 class Blocking:
     def version_files(self, name, version):
-        return VersionFiles(version, {"bundle/a": b"second"}, {"run_id": "r"})
+        return VersionFiles(version, {"bundle/a": b"second"}, {"run_id": "r", "gate.verdict": "PROMOTE"})
 
     def set_tag(self, name, version, key, value):
         pass

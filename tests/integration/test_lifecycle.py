@@ -41,6 +41,7 @@ from forecastle.store.objects import Objects
 MODEL_TYPE = projects.get_model_type("delivery.story_points")
 NAME = MODEL_TYPE.name
 REVIEWER = Principal("rita", Role.REVIEWER)
+ADMIN = Principal("ada", Role.ADMIN)
 CANDIDATES = {*resolve(MODEL_TYPE.trainer).candidates, *resolve(MODEL_TYPE.trainer).blends}
 METHODS = {*MODEL_TYPE.baselines, *CANDIDATES}
 
@@ -85,7 +86,8 @@ class World:
 
     def serve(self, version: int) -> None:
         with suppress(ConflictError):
-            self.promoter.promote(NAME, version, REVIEWER, "tested")
+            # So few rows are not enough for the gate to tell a second version from the first.
+            self.promoter.promote(NAME, version, ADMIN, "tested", override=True)
 
     def confirmed(self) -> list[tuple[str, int | None, int]]:
         with self.database.transaction() as connection:

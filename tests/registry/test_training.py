@@ -110,10 +110,13 @@ def test_scores_are_those_of_identical_rows(model_type: ModelType) -> None:
     assert fitted.overall.served == pytest.approx(
         sum(abs(truth - value) for truth, value in zip(truths, served, strict=True)) / len(truths)
     )
-    settle = resolve(model_type.scorer).settle
+    scorer = resolve(model_type.scorer)
     for name in model_type.baselines:
         losses = [
-            abs(row.target - settle(name, baseline(name, row.features, row.known), row.features, row.known).value)
+            abs(
+                row.target
+                - scorer.settler(row.features, row.known)(name, baseline(name, row.features, row.known)).value
+            )
             for row in fitted.held_back
         ]
         assert fitted.overall.methods[name] == pytest.approx(sum(losses) / len(losses)), name
@@ -174,7 +177,7 @@ def test_a_fast_form_that_answers_something_else_fails_the_training(
             return float(self._form.estimate(issue) * (1 + error))
 
     class Liar:
-        extract, settle = (staticmethod(getattr(honest, name)) for name in ("extract", "settle"))
+        extract, settler = (staticmethod(getattr(honest, name)) for name in ("extract", "settler"))
 
         def load(self, form: Mapping[str, Any]) -> Any:
             return Form(honest.load(form))
