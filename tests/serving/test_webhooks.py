@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -59,21 +60,23 @@ def test_a_signed_delivery_plans_one_run_however_often_it_comes(hearing: Any) ->
 @pytest.mark.parametrize(
     "changed",
     [
-        {"X-MLflow-Signature": ""},
-        {"X-MLflow-Signature": "v1,AAAA"},
-        {"X-MLflow-Signature": "größer"},
-        {"X-MLflow-Delivery-Id": "another"},
-        {"X-MLflow-Timestamp": "1"},
-        {"X-MLflow-Timestamp": "now"},
-        signed("first", time.time(), secret="f" * 32),
-        signed("first", time.time() - 301),
-        signed("first", time.time() + 400),
-        signed("", time.time()),
-        signed("first", time.time(), BODY.replace(b"created", b"deleted")),
+        lambda: {"X-MLflow-Signature": ""},
+        lambda: {"X-MLflow-Signature": "v1,AAAA"},
+        lambda: {"X-MLflow-Signature": "größer"},
+        lambda: {"X-MLflow-Delivery-Id": "another"},
+        lambda: {"X-MLflow-Timestamp": "1"},
+        lambda: {"X-MLflow-Timestamp": "now"},
+        lambda: signed("first", time.time(), secret="f" * 32),
+        lambda: signed("first", time.time() - 301),
+        lambda: signed("first", time.time() + 400),
+        lambda: signed("", time.time()),
+        lambda: signed("first", time.time(), BODY.replace(b"created", b"deleted")),
     ],
 )
-def test_a_wrong_or_old_signature_is_refused_and_nothing_happens(hearing: Any, changed: dict[str, str]) -> None:
-    answer = deliver(hearing, {**signed("first", time.time()), **changed})
+def test_a_wrong_or_old_signature_is_refused_and_nothing_happens(
+    hearing: Any, changed: Callable[[], dict[str, str]]
+) -> None:
+    answer = deliver(hearing, {**signed("first", time.time()), **changed()})
     assert answer.status_code == 401
     assert answer.json is not None
     assert answer.json["code"] == "not_authenticated"

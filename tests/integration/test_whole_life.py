@@ -1,0 +1,146 @@
+"""The whole life of a registered model: trained, reviewed, served, moved by hand, put back, rolled back, verified."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+import projects
+from forecastle.access.principals import Role, add_user
+from forecastle.embedded.servers import running
+from forecastle.notify.alerts import Kind
+from forecastle.settings import Settings
+from forecastle.store import job_runs, notifications
+from forecastle.store.database import Database, temporary_database
+from forecastle.store.migrate import migrate
+from jobs.reconciling import reconcile
+from jobs.registry import Work
+
+NAME = "delivery.story_points"
+PEOPLE = {"tina": Role.ADMIN, "rita": Role.REVIEWER, "olga": Role.ADMIN, "max": Role.MEMBER}
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Life:
+    """One installation, the people who use it, and its façade."""
+
+    settings: Settings
+    database: Database
+    keys: Mapping[str, str]
+
+    def type(self, person: str, *words: object, fails: bool = False) -> str:
+        """What a command says to this person: its output, or its sentence where it fails."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
+        mine = {name: value for name, value in os.environ.items() if not name.startswith(("FORECASTLE_", "MLFLOW_"))}
+        environment = {**mine, **self.settings.as_environment(), "PATH": path, "FORECASTLE_API_KEY": self.keys[person]}
+        command = [sys.executable, "-m", "cli.main", *map(str, words)]
+        ended = subprocess.run(command, cwd=projects.ROOT, env=environment, capture_output=True, text=True, timeout=240)
+        assert (ended.returncode != 0) == fails, ended.stderr
+        return ended.stderr if fails else ended.stdout
+
+    def documents(self, *words: object) -> Any:
+        return json.loads(self.type("rita", *words, "--json"))
+
+    def serves(self) -> str:
+        """The version that answers at the façade."""
+        question = {"project_id": "DEMO1", "title": "Rename the label in settings"}
+        route = f"{self.settings.facade_url}{projects.get_model_type(NAME).route}"
+        headers = {"Authorization": f"Bearer {self.keys['max']}", "Content-Type": "application/json"}
+        request = urllib.request.Request(route, json.dumps(question).encode(), headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return str(json.load(answer)["model_version"])
+
+    def serves_in_time(self, version: int) -> bool:
+        """Within some seconds; the façade hears of a promotion in a moment."""
+        return any(self.serves() == f"{NAME}/{version}" for _ in range(400))
+
+    def reconcile(self) -> str:
+        """One run of the job that compares MLflow with the ledger."""
+        with self.database.transaction() as connection:
+            run = job_runs.plan(connection, "registry.reconcile", {}, "tested")
+        assert run is not None
+        return reconcile(Work(self.settings, self.database, run)).detail
+
+    def is_told(self, kind: Kind) -> bool:
+        """Whether an alert of this kind about the registered model is open."""
+        with self.database.transaction() as connection:
+            return NAME in notifications.open_subjects(connection, kind)
+
+
+@pytest.fixture
+def life(servers: Settings, tmp_path: Path) -> Iterator[Life]:
+    with temporary_database(servers.require_database_url(), "whole_life") as url:
+        settings = replace(servers, database_url=url, home=tmp_path, artifacts=f"{servers.artifacts}/life", http_port=0)
+        with Database(url, 4) as database:
+            migrate(database)
+            with database.transaction() as connection:
+                keys = {name: add_user(connection, name, role) for name, role in PEOPLE.items()}
+            with running(settings, ("facade",)) as found:
+                yield Life(found, database, keys)
+
+
+def test_a_version_is_trained_reviewed_served_replaced_put_back_rolled_back_and_all_of_it_can_be_verified(
+    life: Life, tmp_path: Path
+) -> None:
+    life.type("tina", "generate", "issues", tmp_path / "issues.csv", "--issues", 150, "--projects", 3)
+    columns = ("key", "title", "description", "issue_type", "story_points")
+    mapped = [part for name in columns for part in ("--map", f"{name}={name}")]
+    life.type("tina", "import", "issues", tmp_path / "issues.csv", *mapped)
+    life.type("tina", "train", NAME)
+    client = MlflowClient(life.settings.mlflow_tracking_uri)
+    first = int(client.get_model_version_by_alias(NAME, "staging").version)
+
+    refused = life.type("tina", "models", "promote", NAME, first, "-m", "mine", fails=True)
+    assert "tina trained this version and does not promote it" in refused
+    life.type("rita", "models", "promote", NAME, first, "-m", "the first one")
+    assert life.serves_in_time(first)
+
+    with life.database.transaction() as connection:
+        connection.execute("update issues set story_points = -1 where key = 'DEMO2-7'")
+    life.type("tina", "train", NAME)
+    second = first + 1
+    rejected = client.get_model_version(NAME, str(second))
+    assert (rejected.tags["gate.verdict"], rejected.aliases) == ("REJECT", [])
+    told = Path(client.download_artifacts(rejected.run_id, "gate.md", str(tmp_path))).read_text()
+    assert "guard data validation: 1 failures of its data in the expectation suite" in told
+    assert life.is_told(Kind.PROMOTION_REJECTED)
+    refused = life.type("rita", "models", "promote", NAME, second, "-m", "newer", fails=True)
+    assert "the gate's verdict on this version is REJECT" in refused
+
+    client.set_registered_model_alias(NAME, "production", str(second))
+    assert f"{NAME} {second} -> {first}" in life.reconcile()
+    assert int(client.get_model_version_by_alias(NAME, "production").version) == first
+    assert "REJECT" in client.get_model_version(NAME, str(second)).tags["promotion.refused"]
+    assert life.is_told(Kind.ALIAS_PUT_BACK)
+    assert life.serves() == f"{NAME}/{first}"
+
+    life.type("olga", "models", "promote", NAME, second, "-m", "the row is known", "--override")
+    assert life.serves_in_time(second)
+    life.type("rita", "models", "rollback", NAME, "-m", "it was wrong after all")
+    assert life.serves_in_time(first)
+
+    history = life.documents("models", "history", NAME)
+    moves = [(step["action"], step["to_version"], step["overridden"]) for step in reversed(history)]
+    assert moves == [("promote", first, False), ("promote", second, True), ("rollback", first, False)]
+    for step in history:
+        (then,) = life.documents("models", "at", step["recorded_at"], NAME)["production"]
+        assert then["to_version"] == step["to_version"]
+    assert life.documents("models", "verify")["broken"] is None
+
+    with life.database.transaction() as connection:
+        connection.execute("alter table promotions disable trigger user")
+        connection.execute("update promotions set reason = 'nobody said so' where step = 2")
+        connection.execute("alter table promotions enable trigger user")
+    assert "step 2 is not what was written" in life.type("rita", "models", "verify", fails=True)
