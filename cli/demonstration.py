@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from cli.servers import show_addresses, wait_for_interrupt
 from cli.tables import table
 from cli.training import run_training
 from forecastle.access.principals import Permission, Role, add_user
-from forecastle.errors import ConflictError, NothingServesError, ServerError
+from forecastle.errors import ConflictError, ServerError
 from forecastle.generator.issues import Portfolio, generate_issues
 from forecastle.registry.mlflow_rest import MlflowRest
 from forecastle.registry.promotions import STAGING
@@ -146,6 +147,6 @@ def _post(room: Room, question: dict[str, str]) -> dict[str, Any]:
             return answer
     except urllib.error.HTTPError as error:
         problem = json.load(error)
-        if problem["code"] == NothingServesError.code:
-            return {"model_version": "nothing"}
+        if error.code == HTTPStatus.SERVICE_UNAVAILABLE:  # nothing serves yet, or it is being loaded
+            return {"model_version": f"nothing ({problem['detail']})"}
         raise ServerError(f"the façade refused: {problem['detail']}") from None
