@@ -12,7 +12,9 @@ import click
 from cli.rooms import MLFLOW, POSTGRESQL, S3, opened, say
 from cli.tables import table
 from forecastle.access.principals import Permission
+from forecastle.registry.loading import ours
 from forecastle.store import job_runs
+from projects import discover
 
 HEAD = ("model", "version", "made", "what becomes of it")
 
@@ -29,7 +31,8 @@ def archive(dry_run: bool, as_json: bool) -> None:
         room.principal(Permission.READ if dry_run else Permission.TRAIN)
         with room.database.transaction() as connection:
             moment = job_runs.now(connection)
-        found = Archive(room.database, room.objects, Cleanup(room.settings.require_tracking_uri()), moment)
+        mlflow = Cleanup(room.settings.require_tracking_uri())
+        found = Archive(room.database, room.objects, mlflow, moment, ours(discover()))
         plan = found.plan()
         done = None if dry_run else found.remove(plan)
     if as_json:

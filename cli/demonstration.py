@@ -93,7 +93,8 @@ def _as_demo_user(room: Room) -> Room:
 
 def _import(room: Room) -> None:
     path = room.settings.home.resolve() / "demo" / "issues.csv"
-    write_issues(path, generate_issues(Portfolio()))
+    # Enough for the gate to decide on what is held back.
+    write_issues(path, generate_issues(Portfolio(issues=240)))
     mapping = Mapping({name: name for name in GENERATED_COLUMNS}, time_basis="ordinal")
     counts = import_with_progress(room.database, IssueImport([path], mapping, EXPECTATIONS / "issues.json")).counts
     say(f"{counts.new:,} new, {counts.changed:,} changed, {counts.unchanged:,} unchanged")

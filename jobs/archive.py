@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import projects
 from forecastle.errors import InputError
+from forecastle.registry.loading import ours
 from forecastle.store.objects import Objects
 from jobs.maintenance import after_leap, now
 from jobs.registry import Done, Work
@@ -18,7 +19,7 @@ def archive_versions(work: Work) -> Done:
     if dry_run not in ("yes", "no"):
         raise InputError("dry_run is yes or no")
     mlflow = Cleanup(work.settings.require_tracking_uri())
-    archive = Archive(work.database, Objects.of(work.settings), mlflow, now(work.database))
+    archive = Archive(work.database, Objects.of(work.settings), mlflow, now(work.database), ours(projects.discover()))
     plan = archive.plan()
     if dry_run == "yes":
         named = ", ".join(f"{one.name}/{one.version}" for one in plan.removed) or "none"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from forecastle.errors import NotFoundError
 from forecastle.notify.alerts import Kind, close_alert, raise_alert
 from forecastle.store import job_runs
 from forecastle.store.database import Connection
 from forecastle.store.job_runs import Ending, JobRun
+from forecastle.store.tenants import get_project
+from projects.entry import ALL
 
 TRAINING = "training.train"
 
@@ -29,11 +32,20 @@ def end_unheld(connection: Connection, run: JobRun, ending: Ending) -> bool:
 def _tell(connection: Connection, run: JobRun, ending: Ending) -> None:
     if run.name != TRAINING:
         return
-    named = [run.arguments[name] for name in ("model_type", "project") if name in run.arguments]
-    subject = ".".join(named) or run.name
+    project = run.arguments.get("project", ALL)
+    named = [run.arguments.get("model_type"), None if project == ALL else _id_of(connection, project)]
+    subject = ".".join(part for part in named if part) or run.name
     if ending.outcome == "failed":
         reason = ending.detail.partition("\n")[0]
         detail = f"the training of {subject} failed, what serves goes on serving: {reason} (run {run.id})"
         raise_alert(connection, Kind.TRAINING_FAILED, subject, detail)
     elif ending.outcome == "succeeded":
         close_alert(connection, Kind.TRAINING_FAILED, subject)
+
+
+def _id_of(connection: Connection, project: str) -> str:
+    """The registered model of a project bears its id, however the project was named."""
+    try:
+        return str(get_project(connection, project).id)
+    except NotFoundError:
+        return project

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import projects
 from forecastle.notify.alerts import Kind, raise_alert
-from forecastle.registry.loading import loadable, type_of
+from forecastle.registry.loading import loadable, ours
 from forecastle.registry.mlflow_rest import MlflowRest
 from forecastle.registry.promotions import Promoter
 from forecastle.registry.reconciling import Reconciler
@@ -35,12 +35,9 @@ def _reconciled(work: Work) -> Done:
     checked = loadable(model_types)
     promoter = Promoter(work.database, Objects.of(work.settings), rest, checked, work.settings.four_eyes)
 
-    def is_ours(name: str) -> bool:
-        return type_of(model_types, name) is not None
-
     def alert(name: str, sentence: str) -> None:
         with work.database.transaction() as connection:
             raise_alert(connection, Kind.ALIAS_PUT_BACK, name, sentence)
 
-    done = Reconciler(promoter, rest, is_ours, alert).reconcile()
+    done = Reconciler(promoter, rest, ours(model_types), alert).reconcile()
     return Done(done.changes, done.sentence)

@@ -11,6 +11,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
 
 from forecastle.access.principals import Permission
+from forecastle.registry.answering import Text
 from forecastle.store import job_runs
 from forecastle.store.database import Connection, Database
 from forecastle.store.job_runs import JobRun
@@ -29,7 +30,7 @@ class JobRunAnswer(BaseModel):
     id: UUID
     name: str
     state: State
-    arguments: dict[str, str]
+    arguments: dict[Text, Text]
     planned_at: datetime
     planned_by: str
     started_at: datetime | None
@@ -49,7 +50,7 @@ class JobRunsAnswer(BaseModel):
 
 
 class RunsQuery(BaseModel):
-    name: str | None = Field(None, description="Only runs of this job")
+    name: Text | None = Field(None, description="Only runs of this job")
     outcome: Literal["succeeded", "failed", "skipped", "cancelled", "open"] | None = Field(
         None, description="Only runs that ended so; open: that have not ended"
     )
@@ -62,13 +63,13 @@ class RunPath(BaseModel):
 
 
 class JobPath(BaseModel):
-    name: str = Field(description="Name of a job")
+    name: Text = Field(description="Name of a job")
 
 
 class RunRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    arguments: dict[str, str] = Field(default={}, description="Arguments of the job")
+    arguments: dict[Text, Text] = Field(default={}, description="Arguments of the job")
 
 
 def jobs_blueprint(database: Database, problems: dict[Any, Any]) -> APIBlueprint:

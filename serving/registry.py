@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from forecastle.access.principals import Permission, Principal
 from forecastle.errors import NotFoundError, PreconditionRequiredError
+from forecastle.registry.answering import Text
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.loading import type_of
 from forecastle.registry.moves import as_document
@@ -28,7 +29,7 @@ Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 
 
 class NamePath(BaseModel):
-    name: str = Field(description="Name of a registered model", max_length=300)
+    name: Text = Field(description="Name of a registered model", max_length=300)
 
 
 class PromotionRequest(BaseModel):

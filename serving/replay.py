@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
 from forecastle.access.principals import Permission
+from forecastle.errors import NotFoundError
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.replay import Difference, replay
 from forecastle.registry.serving import ServingModels
@@ -56,6 +57,8 @@ def replay_blueprint(
     def replay_prediction(path: PredictionPath) -> Any:
         current_principal().require(Permission.READ)
         stored = database.reading(lambda connection: get_prediction(connection, path.prediction_id))
+        if stored.model_type not in model_types:
+            raise NotFoundError(f"this release has no model type {stored.model_type} any more")
         found = replay(database, models.objects, model_types[stored.model_type], stored)
         replayed = Replayed(
             prediction_id=str(stored.id),

@@ -10,6 +10,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
 from forecastle.access.principals import Permission
+from forecastle.registry.answering import Text
 from forecastle.registry.decisions import as_document, list_decisions, plan_decision
 from forecastle.registry.declaration import ModelType
 from forecastle.store.database import Database
@@ -19,7 +20,7 @@ SECURITY = [{"api_key": []}]
 
 
 class RegisteredModelPath(BaseModel):
-    name: str = Field(description="Registered model: a model type, or a project's own with the project behind it")
+    name: Text = Field(description="Registered model: a model type, or a project's own with the project behind it")
 
 
 class DecisionsQuery(BaseModel):

@@ -7,7 +7,7 @@ the registry, and marked runs that no version names are deleted with their files
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -83,10 +83,12 @@ class Archive:
     objects: Objects
     mlflow: Cleanup
     moment: datetime
+    is_ours: Callable[[str], bool]
+    """Knows our registered models: an MLflow server may hold those of others as well."""
 
     def plan(self) -> Plan:
         """What would be removed now. Raises ServerError."""
-        versions = self.mlflow.list_versions()
+        versions = [version for version in self.mlflow.list_versions() if self.is_ours(version.name)]
         with self.database.transaction() as connection:
             decisions = decide(versions, _named(connection, versions), self.moment)
             kept = {d.version.tags.get("dataset.digest", "") for d in decisions if d.stays_because is not None}

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from forecastle.errors import NotFoundError
 from forecastle.registry.tracking import PARENT, Tracking, every_page, mlflow_errors
 
-ARCHIVED = "archived"
+ARCHIVED = "forecastle.archived"
 """The tag of a run that is to be deleted with its files; its value names the version that it was."""
 
 

@@ -206,8 +206,11 @@ def load_version(objects: Objects, version: DatasetVersion) -> TrainingRows:
 
     Raises IntegrityError where the file holds others, NotFoundError where there is none.
     """
-    table = pq.read_table(io.BytesIO(objects.get(version.object_name)))
-    rows = [_from_parquet(item) for item in table.to_pylist()]
+    try:
+        table = pq.read_table(io.BytesIO(objects.get(version.object_name)))
+        rows = [_from_parquet(item) for item in table.to_pylist()]
+    except (pa.ArrowException, KeyError, TypeError, ValueError):
+        raise IntegrityError(f"{version.object_name} is damaged; train anew to save its rows again") from None
     found = TrainingRows(version.time_basis, tuple(rows))
     if digest_of_rows(found) not in version.digests:
         raise IntegrityError(

@@ -42,6 +42,7 @@ STAYS_ANYWHERE = (
     "keeps them",
     "files that were imported: importing one again brings the text back",
     "what a training that was running saves; forget once more when it has ended",
+    "files of batch scoring, and journals in `scoring` below the home of one that was cut off: delete them",
 )
 
 

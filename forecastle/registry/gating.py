@@ -30,6 +30,7 @@ from forecastle.registry.predictor import Prediction, Predictor
 from forecastle.registry.training import Fitted
 from forecastle.store.database import Database
 from forecastle.store.gate_looks import AskedInProduction, RowKey, asked_in_production, looked_at
+from forecastle.store.unlearning import unlearned_issues
 
 Floats = NDArray[np.float64]
 
@@ -162,7 +163,8 @@ def _asked_of_production(
 ) -> list[_Asked]:
     """Requests that came after both versions were trained, answered anew by all as of their moment.
 
-    Those about an issue that stands among the rows are left out, as it counts there. Undated rows have no moments to
+    Those about an issue that stands among the rows are left out, as it counts there, and those about one that is to be
+    unlearned. Undated rows have no moments to
     be held against.
     """
     manifest = fitted.bundle.manifest
@@ -171,7 +173,8 @@ def _asked_of_production(
     since = datetime.fromtimestamp(max(manifest.trained_until, _trained_until(incumbents)), UTC)
     with database.transaction() as connection:
         requests = asked_in_production(connection, model_name, since)
-    rows = used.union((row.cluster, row.key) for row in extracted.rows)
+        unlearned = unlearned_issues(connection, model_type.name, model_type.known_field)
+    rows = used.union(unlearned, ((row.cluster, row.key) for row in extracted.rows))
     predictor = Predictor.of(model_type, fitted.bundle)
     history = StoredHistory(database, model_type)
     best = _best_baselines(model_type, fitted)

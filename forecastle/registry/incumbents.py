@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from forecastle.errors import FeatureCodeError, IntegrityError
+from forecastle.errors import FeatureCodeError, IntegrityError, NotFoundError
 from forecastle.monitoring.decision import Replacement
 from forecastle.records.outcomes import Known
 from forecastle.registry.bundle import FOLDER, Bundle, load_bundle
@@ -124,6 +124,9 @@ def _rows_that_taught(database: Database, objects: Objects, model_name: str, bun
         version = datasets.find_by_digest(connection, model_name, manifest.dataset_digest)
     if version is None:
         raise IntegrityError(f"its dataset version {manifest.dataset_digest[:12]} is gone: what taught it is not known")
-    rows = load_version(objects, version).rows
+    try:
+        rows = load_version(objects, version).rows
+    except NotFoundError:
+        raise IntegrityError(f"the file of its dataset version is gone: {version.object_name}") from None
     until = manifest.trained_until
     return frozenset((row.cluster, row.key) for row in rows if row.asked_at < until and row.known_at <= until)

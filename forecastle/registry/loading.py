@@ -85,6 +85,11 @@ def type_of(model_types: Mapping[str, ModelType], model_name: str) -> ModelType 
     return model_types.get(".".join(model_name.split(".")[:2]))
 
 
+def ours(model_types: Mapping[str, ModelType]) -> Callable[[str], bool]:
+    """Whether a registered model is one of a model type here; others may share the MLflow server."""
+    return lambda model_name: type_of(model_types, model_name) is not None
+
+
 def _bundle(model_type: ModelType, files: Mapping[str, bytes]) -> Bundle:
     """The bundle; whatever its content makes the code that reads it do is an IntegrityError."""
     try:

@@ -108,7 +108,7 @@ class Promoter:
         """
         principal.require(Permission.PROMOTE)
         found = self.aliases.version_files(model_name, version)
-        provenance = self.with_verdict(model_name, version, found.provenance)
+        provenance = self.with_verdict(found.provenance["run_id"], found.provenance)
 
         def choose(confirmed: Sequence[LedgerStep]) -> _Target:
             if adopting and self.aliases.find_alias(model_name, PRODUCTION) != version:
@@ -119,10 +119,10 @@ class Promoter:
 
         return self._move(model_name, principal, reason, head, choose)
 
-    def with_verdict(self, model_name: str, version: int, tags: Mapping[str, str]) -> Mapping[str, str]:
-        """The tags of a version with the verdict that the gate wrote down; those in MLflow can be edited."""
+    def with_verdict(self, run_id: str, tags: Mapping[str, str]) -> Mapping[str, str]:
+        """The tags of a run's version with the verdict that the gate wrote down; those in MLflow can be edited."""
         with self.database.transaction() as connection:
-            verdict = find_verdict(connection, model_name, version)
+            verdict = find_verdict(connection, run_id)
         return tags if verdict is None else {**tags, VERDICT_TAG: verdict}
 
     def rollback(self, model_name: str, principal: Principal, reason: str, *, head: str | None = None) -> LedgerStep:

@@ -112,7 +112,7 @@ class Reconciler:
         """Write the move into the ledger, or say why not. Raises ConflictError where production moves meanwhile."""
         try:
             found = self.mlflow.get_version(name, version)
-            refusal = refusal_in_mlflow(name, version, self.promoter.with_verdict(name, version, found.tags))
+            refusal = refusal_in_mlflow(name, version, self.promoter.with_verdict(found.run_id, found.tags))
             if refusal is None:
                 who = self._mover(found)
                 reason = "the alias was moved in MLflow" + ("; by whom is not known" if who.name == UNKNOWN else "")

@@ -106,9 +106,7 @@ def train(database: Database, objects: Objects, asked: TrainingRequest, on_progr
         address = log_models(asked.model_type, fitted)  # before metrics, which MLflow would copy one by one
         log_fit(asked.model_type, fitted, overall, _origin(asked, fitted, version, run_id), names, gated)
         _log_evidence(gated, report)
-        registered = _register(asked, fitted, overall, gated, version, run_id, address)
-        _use_up(database, asked.registered_model, registered, gated)
-        return registered
+        return _register(database, asked, fitted, overall, gated, version, run_id, address)
 
 
 def _read(
@@ -263,24 +261,19 @@ def _log_evidence(gated: Gated, report: ValidationReport) -> None:
     mlflow.set_tag("gate.verdict", str(gated.decision.verdict))
 
 
-def _use_up(database: Database, model_name: str, registered: Version, gated: Gated) -> None:
-    """Keep the decision and the rows it rests on. A version whose look cannot be kept does not stay registered."""
+def _use_up(database: Database, model_name: str, version: int, run_id: str, gated: Gated) -> None:
+    """Keep the decision and the rows it rests on."""
     decision = gated.decision
-    look = Look(
-        model_name, registered.version, registered.run_id, str(decision.verdict), decision.as_json(), gated.used
-    )  # fmt: skip
-    try:
-        with database.transaction() as connection:
-            add_look(connection, look)
-            if decision.verdict is Verdict.REJECT:
-                sentence = f"the gate rejects version {registered.version}: {decision.reasons[0]}"
-                raise_alert(connection, Kind.PROMOTION_REJECTED, model_name, sentence)
-    except ForecastleError:
-        mlflow.MlflowClient().delete_model_version(model_name, str(registered.version))
-        raise
+    look = Look(model_name, version, run_id, str(decision.verdict), decision.as_json(), gated.used)
+    with database.transaction() as connection:
+        add_look(connection, look)
+        if decision.verdict is Verdict.REJECT:
+            sentence = f"the gate rejects version {version}: {decision.reasons[0]}"
+            raise_alert(connection, Kind.PROMOTION_REJECTED, model_name, sentence)
 
 
 def _register(
+    database: Database,
     asked: TrainingRequest,
     fitted: Fitted,
     overall: Results,
@@ -310,6 +303,7 @@ def _register(
         client.update_model_version(asked.registered_model, registered.version, description=said)
         if asked.project is not None:
             client.set_registered_model_tag(asked.registered_model, "project", str(asked.project))
+        _use_up(database, asked.registered_model, int(registered.version), run_id, gated)
         if gated.decision.verdict is not Verdict.REJECT:
             client.set_registered_model_alias(asked.registered_model, STAGING, registered.version)
     except Exception:

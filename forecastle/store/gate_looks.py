@@ -48,11 +48,9 @@ def looked_at(connection: Connection, model_name: str) -> frozenset[RowKey]:
     return frozenset((row["cluster"], row["key"]) for row in found)
 
 
-def find_verdict(connection: Connection, model_name: str, version: int) -> str | None:
-    """What the gate said of a version; None where it was never asked."""
-    row = connection.execute(
-        "select verdict from gate_looks where model_name = %s and model_version = %s", (model_name, version)
-    ).fetchone()
+def find_verdict(connection: Connection, run_id: str) -> str | None:
+    """What the gate said of the version that this run registered; None where it was never asked."""
+    row = connection.execute("select verdict from gate_looks where run_id = %s", (run_id,)).fetchone()
     return None if row is None else row["verdict"]
 
 
@@ -78,6 +76,7 @@ def asked_in_production(connection: Connection, model_name: str, since: datetime
     rows = connection.execute(
         "select id, project_id, moment, request, counting_truth.value as truth from predictions "
         "left join counting_truth on counting_truth.family = predictions.family and prediction_id = predictions.id "
+        "and counting_truth.known_at >= predictions.moment "
         "where predictions.family = split_part(%(name)s, '.', 1) and model_name = %(name)s "
         "and moment >= %(since)s and predictions.id >= least_id(%(since)s) order by predictions.id desc limit %(most)s",
         {"name": model_name, "since": since, "most": MOST_REQUESTS},

@@ -17,7 +17,7 @@ from jobs.child import call
 from jobs.registry import JOBS
 
 Run = Callable[..., tuple[int, str, str]]
-MODEL = "young.model"
+MODEL = "delivery.effort.young"
 
 
 @pytest.fixture

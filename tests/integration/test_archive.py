@@ -16,7 +16,6 @@ from forecastle.errors import ServerError
 from forecastle.registry.archive import Archive, Archived
 from forecastle.registry.cleanup import Cleanup
 from forecastle.registry.lost_runs import end_lost_runs, name_of
-from forecastle.registry.mlflow_rest import Version
 from forecastle.settings import Settings
 from forecastle.store import job_runs
 from forecastle.store.database import Database
@@ -29,19 +28,12 @@ MODEL = "archived.model"
 LATER = timedelta(days=91)
 
 
-class OneModel(Cleanup):
-    """MLflow as if there were no other registered model: what other tests made stays."""
-
-    def list_versions(self, name: str | None = None) -> list[Version]:
-        return super().list_versions(MODEL)
-
-
 @dataclass(frozen=True)
 class Shelf:
     """A registered model with versions, each of a run with a child, files, and a logged model."""
 
     client: MlflowClient
-    tracking: OneModel
+    tracking: Cleanup
     database: Database
     objects: Objects
     files: Objects
@@ -61,13 +53,15 @@ class Shelf:
         return str(run.run_id)
 
     def archive(self) -> Archive:
-        return Archive(self.database, self.objects, self.tracking, datetime.now(UTC) + LATER)
+        return Archive(
+            self.database, self.objects, self.tracking, datetime.now(UTC) + LATER, lambda name: name == MODEL
+        )
 
     def remove(self) -> Archived:
         return self.archive().remove(self.archive().plan())
 
     def versions(self) -> list[int]:
-        return sorted(one.version for one in self.tracking.list_versions())
+        return sorted(one.version for one in self.tracking.list_versions(MODEL))
 
     def lying(self) -> int:
         """How many files of this experiment lie in S3."""
@@ -80,7 +74,7 @@ class Shelf:
 @pytest.fixture
 def shelf(servers: Settings, database: Database, objects: Objects, tmp_path: Path) -> Iterator[Shelf]:
     uri = servers.require_tracking_uri()
-    client, tracking = MlflowClient(uri, uri), OneModel(uri)
+    client, tracking = MlflowClient(uri, uri), Cleanup(uri)
     experiment = client.create_experiment(f"shelf {new_id()}")
     client.create_registered_model(MODEL)
     folder = tmp_path / "model"
@@ -111,6 +105,19 @@ def test_a_version_that_nobody_needs_goes_with_its_run_and_files_and_every_other
     assert (shelf.lying(), shelf.runs(), shelf.runs(ViewType.DELETED_ONLY)) == (5 * each, 10, 2)
     assert shelf.remove() == Archived(0, 0, 0)
     assert shelf.lying() == 5 * each
+
+
+def test_registered_models_of_others_on_the_same_server_are_left_alone(shelf: Shelf) -> None:
+    shelf.client.create_registered_model("somebody.elses")
+    try:
+        for _ in range(4):
+            shelf.add_version("somebody.elses")
+        before = shelf.lying()
+        assert shelf.remove().versions == 0
+        assert len(shelf.tracking.list_versions("somebody.elses")) == 4
+        assert shelf.lying() == before
+    finally:
+        shelf.client.delete_registered_model("somebody.elses")
 
 
 def test_what_was_promoted_or_given_an_alias_since_the_plan_stays(shelf: Shelf) -> None:

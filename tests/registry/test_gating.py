@@ -24,7 +24,8 @@ from forecastle.registry.promotions import Promoter, VersionFiles
 from forecastle.registry.training import DatasetInfo, Fitted, fit
 from forecastle.registry.walking import Budget
 from forecastle.store.database import Database
-from forecastle.store.gate_looks import Look, add_look, looked_at
+from forecastle.store.datasets import find_by_digest
+from forecastle.store.gate_looks import Look, add_look, find_verdict, looked_at
 from forecastle.store.objects import Objects
 from projects import get_model_type
 
@@ -176,6 +177,34 @@ def test_a_production_of_other_feature_code_asks_for_a_replacement_and_the_basel
     assert gated.decision.replacement is Replacement.FEATURE_CODE
     assert gated.decision.measured.stands_in
     assert "cannot answer here" in gated.notes[0]
+
+
+def test_a_production_whose_data_are_damaged_is_named_and_the_baseline_stands_in(
+    decide: Decide,
+    database: Database,
+    objects: Objects,
+    reviewer: Principal,
+    version: DatasetInfo,
+    candidate: Fitted,
+) -> None:
+    promote(database, objects, reviewer, candidate.bundle.files())
+    with database.transaction() as connection:
+        saved = find_by_digest(connection, NAME, version.digest)
+    assert saved is not None
+    objects.put(saved.object_name, b"no Parquet")
+    damaged = decide(candidate)
+    objects.delete(saved.object_name)
+    gone = decide(candidate)
+    for gated, why in ((damaged, "is damaged"), (gone, "is gone")):
+        assert gated.decision.measured.stands_in
+        assert why in gated.notes[0]
+
+
+def test_a_verdict_belongs_to_the_run_as_numbers_of_versions_may_begin_again(database: Database) -> None:
+    with database.transaction() as connection:
+        for run, verdict in (("first", "PROMOTE"), ("second", "REJECT")):
+            add_look(connection, Look(NAME, 1, run, verdict, {}, ()))
+        assert [find_verdict(connection, run) for run in ("first", "second", "third")] == ["PROMOTE", "REJECT", None]
 
 
 def test_data_that_broke_the_suite_are_rejected(decide: Decide, candidate: Fitted) -> None:

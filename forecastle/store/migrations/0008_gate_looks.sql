@@ -3,11 +3,10 @@ create table gate_looks (
     id uuid primary key,
     model_name text not null,
     model_version integer not null,
-    run_id text not null,
+    run_id text not null unique, -- numbers of versions begin again where a registered model was deleted
     verdict text not null,
     decision jsonb not null,
-    looked_at timestamptz not null default now(),
-    unique (model_name, model_version)
+    looked_at timestamptz not null default now()
 );
 create table gate_rows (
     model_name text not null,
