@@ -14,13 +14,12 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from predictions import a_prediction, some_project
-from versions import MODEL_TYPE, make_version
+from versions import MODEL_TYPE, forget_ledgers, make_version
 
 import projects
 from forecastle.access.principals import Role, add_user
 from forecastle.registry.bundle import digest_of_files
 from forecastle.registry.mlflow_rest import MlflowRest
-from forecastle.registry.promotions import LEDGER_TAG
 from forecastle.registry.serving import ServingModels
 from forecastle.settings import Settings
 from forecastle.store.blast_radius import affected_projects
@@ -99,12 +98,12 @@ def desk(
     roles = {"ada": Role.ADMIN, "rita": Role.REVIEWER, "rolf": Role.REVIEWER, "dana": Role.REVIEWER}
     with database.transaction() as connection:
         keys = {name: add_user(connection, name, role) for name, role in roles.items()}
-    yield Desk(settings, database, keys, run_with)
     rest = MlflowRest.of(settings)
+    forget_ledgers(rest)
+    yield Desk(settings, database, keys, run_with)
     for alias in ("production", "previous"):
         rest.remove_alias(NAME, alias)
-    for version in (1, 2, 3):
-        rest.set_tag(NAME, version, LEDGER_TAG, "")
+    forget_ledgers(rest)
 
 
 def test_a_version_lives_through_reviews_promotions_and_a_rollback_and_the_ledger_tells_it_all(desk: Desk) -> None:

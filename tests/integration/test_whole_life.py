@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from versions import forget_ledgers
 
 import projects
 from forecastle.access.principals import Role, add_user
 from forecastle.embedded.servers import running
 from forecastle.notify.alerts import Kind
+from forecastle.registry.mlflow_rest import MlflowRest
 from forecastle.settings import Settings
 from forecastle.store import job_runs, notifications
 from forecastle.store.database import Database, temporary_database
@@ -87,8 +89,10 @@ def life(servers: Settings, tmp_path: Path) -> Iterator[Life]:
             migrate(database)
             with database.transaction() as connection:
                 keys = {name: add_user(connection, name, role) for name, role in PEOPLE.items()}
+            forget_ledgers(MlflowRest.of(settings))
             with running(settings, ("facade",)) as found:
                 yield Life(found, database, keys)
+            forget_ledgers(MlflowRest.of(settings))
 
 
 def test_a_version_is_trained_reviewed_served_replaced_put_back_rolled_back_and_all_of_it_can_be_verified(

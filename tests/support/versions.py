@@ -15,7 +15,8 @@ from forecastle.registry.bundle import digest_of_features
 from forecastle.registry.dataset import digest_of_rows, rows_of_issues
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import extract_all
-from forecastle.registry.promotions import VersionFiles
+from forecastle.registry.mlflow_rest import MlflowRest
+from forecastle.registry.promotions import LEDGER_TAG, VersionFiles
 from forecastle.registry.training import DatasetInfo, fit
 from forecastle.registry.walking import Budget
 
@@ -73,3 +74,10 @@ def issues_of(model_type: ModelType, issues: int) -> list[IssueRecord]:
         return list(generate_issues(Portfolio(issues=issues)))
     found = generate_dated_issues(DatedPortfolio(issues=issues))
     return [replace(issue, project_key=issue.project_key.replace("DEMO", "DONE")) for issue in found]
+
+
+def forget_ledgers(rest: MlflowRest) -> None:
+    """Blank what versions remember of ledgers: tests share an MLflow, and each has a ledger of its own."""
+    for version in rest.list_versions():
+        if version.tags.get(LEDGER_TAG):
+            rest.set_tag(version.name, version.version, LEDGER_TAG, "")
