@@ -20,7 +20,7 @@ from forecastle.errors import NotFoundError
 from forecastle.registry.loading import type_of
 from forecastle.registry.mlflow_rest import MlflowRest, Version
 from forecastle.registry.moves import as_document, sentence
-from forecastle.registry.review import UNGATED
+from forecastle.registry.review import UNGATED, VERDICT_TAG
 from forecastle.store import promotions as ledger
 from forecastle.store.blast_radius import Affected, affected_projects
 from forecastle.store.database import Connection
@@ -29,7 +29,7 @@ from projects import discover
 
 CLOCKS_DIFFER = timedelta(days=1)
 """How far the clocks of façades and MLflow may be apart before a prediction seems older than its version."""
-_TRUSTED = ("gate.verdict", "gate.margin", "dataset.digest", "feature.digest", "git.commit", "trained_by")
+_TRUSTED = (VERDICT_TAG, "gate.margin", "dataset.digest", "feature.digest", "git.commit", "trained_by")
 
 
 @click.group()
@@ -64,7 +64,7 @@ def list_models(name: str | None, as_json: bool) -> None:
             "version": v.version,
             "aliases": list(v.aliases),
             "serves": serving.get(v.name) == v.version,
-            "verdict": v.tags.get("gate.verdict", UNGATED),
+            "verdict": v.tags.get(VERDICT_TAG, UNGATED),
             "mae": v.tags.get("mae", ""),
             "trained_by": v.tags.get("trained_by", ""),
         }
@@ -92,7 +92,7 @@ def show_model(name: str, version: int | None, as_json: bool) -> None:
         found = rest.get_version(name, version or moves[-1].promotion.to_version)
         with room.database.transaction() as connection:
             redacted_at = find_redaction(connection, found.tags.get("dataset.digest", ""))
-    verdict = found.tags.get("gate.verdict", UNGATED)
+    verdict = found.tags.get(VERDICT_TAG, UNGATED)
     approved = next((m.promotion.files for m in reversed(moves) if m.promotion.to_version == found.version), ())
     files = {file.name: file.sha256 for file in approved}
     if as_json:

@@ -113,6 +113,8 @@ class Promoter:
         def choose(confirmed: Sequence[LedgerStep]) -> _Target:
             if adopting and self.aliases.find_alias(model_name, PRODUCTION) != version:
                 raise PreconditionFailedError(f"production of {model_name} was moved in MLflow meanwhile")
+            if confirmed and confirmed[-1].promotion.to_version == version:
+                self._put_back(found, confirmed[-1].promotion)
             reviewed = review(provenance, principal, override=override, first=not confirmed, four_eyes=self.four_eyes)
             self.check(model_name, found)
             return _Target("promote", version, self._keep(found), found.provenance, reviewed)
@@ -181,6 +183,17 @@ class Promoter:
             self.objects.put(file.object_name, content)  # again where it is there: what was changed is mended
             kept.append(file)
         return tuple(kept)
+
+    def _put_back(self, found: VersionFiles, serving: Promotion) -> None:
+        """What serves needs no second review: mend its approved files, and say that nothing moves.
+
+        Raises ConflictError; IntegrityError where MLflow holds other files than those that were approved.
+        """
+        name = f"{serving.model_name} version {serving.to_version}"
+        if not {file.sha256 for file in serving.files} <= {digest_of(content) for content in found.files.values()}:
+            raise IntegrityError(f"{name}: MLflow holds other files than those that were approved; roll back instead")
+        self._keep(found)
+        raise ConflictError(f"{name} serves already; its approved files were put back")
 
     def _move(
         self,

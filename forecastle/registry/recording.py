@@ -36,6 +36,7 @@ from forecastle.registry.picture import residual_picture
 from forecastle.registry.promotions import STAGING
 from forecastle.registry.report import REPORT, report_page
 from forecastle.registry.results import Results, overall_results, view_results
+from forecastle.registry.review import VERDICT_TAG
 from forecastle.registry.summary import (
     ChildRun,
     candidates,
@@ -258,7 +259,7 @@ def _log_evidence(gated: Gated, report: ValidationReport) -> None:
     mlflow.log_dict(gated.decision.as_json(), "gate.json")
     mlflow.log_text(gated.decision.as_markdown(), "gate.md")
     mlflow.log_dict(asdict(report), "validation.json")
-    mlflow.set_tag("gate.verdict", str(gated.decision.verdict))
+    mlflow.set_tag(VERDICT_TAG, str(gated.decision.verdict))
 
 
 def _use_up(database: Database, model_name: str, version: int, run_id: str, gated: Gated) -> None:
@@ -290,7 +291,7 @@ def _register(
         "bundle.digest": digest_of_files(fitted.bundle.files()),
         "git.commit": git_commit(),
         "trained_by": asked.trained_by,
-        "gate.verdict": str(gated.decision.verdict),
+        VERDICT_TAG: str(gated.decision.verdict),
         "gate.margin": f"{gated.decision.measured.policy.margin:g}",
         **candidates(fitted),
         **version_tags(overall),

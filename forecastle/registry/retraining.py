@@ -14,6 +14,7 @@ from forecastle.monitoring.retraining import LastTraining, RetrainingDecision, S
 from forecastle.registry.bundle import digest_of_features
 from forecastle.registry.decisions import ALL, Subject, find_subject
 from forecastle.registry.declaration import ModelType
+from forecastle.registry.review import VERDICT_TAG
 from forecastle.registry.signals import Serving, collect_signals
 from forecastle.store import job_runs
 from forecastle.store import promotions as ledger
@@ -23,7 +24,6 @@ from forecastle.store.identifiers import new_id
 from forecastle.store.retraining import StoredDecision
 from forecastle.store.samples import AnsweringVersion
 
-GATE_VERDICT = "gate.verdict"
 """The tag of a version that says what its gate decided."""
 BLOCK = "promotion.block"
 """A tag that people set on a version or a registered model, with a reason, so that no policy promotes it."""
@@ -79,7 +79,7 @@ _REPLACEMENTS = {
 
 def refusal_to_promote(version_tags: Mapping[str, str], model_tags: Mapping[str, str]) -> str | None:
     """Why no policy may promote a version with these tags, of a registered model with those; None where one may."""
-    verdict = version_tags.get(GATE_VERDICT)
+    verdict = version_tags.get(VERDICT_TAG)
     if verdict != PromotionVerdict.PROMOTE:
         return f"its gate says {verdict or 'nothing'}"
     blocked = BLOCK in version_tags or BLOCK in model_tags

@@ -96,6 +96,20 @@ def test_promoting_what_serves_already_is_a_conflict(
     assert steps(database) == before
 
 
+def test_promoting_what_serves_puts_changed_files_back_whatever_the_gate_had_said_of_it(
+    promoter: Promoter, objects: Objects, aliases: Any, reviewer: Principal
+) -> None:
+    aliases.provenance = {"gate.verdict": "NOT ENOUGH DATA"}
+    (file,) = promoter.promote(MODEL, 1, reviewer, "first").promotion.files
+    objects.put(file.object_name, b"tampered")
+    with pytest.raises(ConflictError, match="its approved files were put back"):
+        promoter.promote(MODEL, 1, reviewer, "again")
+    assert digest_of(objects.get(file.object_name)) == file.sha256
+    aliases.versions = {**aliases.versions, 1: {"bundle/model.json": b"tampered in MLflow too"}}
+    with pytest.raises(IntegrityError, match="other files than those that were approved; roll back"):
+        promoter.promote(MODEL, 1, reviewer, "again")
+
+
 def test_rolling_back_twice_goes_back_two_versions(
     promoter: Promoter, database: Database, aliases: Any, reviewer: Principal
 ) -> None:
