@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +31,7 @@ from jobs.reconciling import reconcile
 from jobs.registry import Work
 
 NAME = "delivery.story_points"
+PATIENCE_SECONDS = 30.0
 PEOPLE = {"tina": Role.ADMIN, "rita": Role.REVIEWER, "olga": Role.ADMIN, "max": Role.MEMBER}
 
 pytestmark = pytest.mark.slow
@@ -65,8 +68,17 @@ class Life:
             return str(json.load(answer)["model_version"])
 
     def serves_in_time(self, version: int) -> bool:
-        """Within some seconds; the façade hears of a promotion in a moment."""
-        return any(self.serves() == f"{NAME}/{version}" for _ in range(400))
+        """Within some seconds; the façade hears of a promotion in a moment, and says 503 while it loads the first."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < until:
+            try:
+                if self.serves() == f"{NAME}/{version}":
+                    return True
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or "not loaded yet" not in error.read().decode():
+                    raise
+            time.sleep(0.05)
+        return False
 
     def reconcile(self) -> str:
         """One run of the job that compares MLflow with the ledger."""
