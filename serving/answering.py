@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,13 +15,11 @@ from forecastle.access.principals import Principal
 from forecastle.errors import ForecastleError
 from forecastle.features.packing import pack_known
 from forecastle.registry.answering import Answered, Context
-from forecastle.registry.declaration import ModelType, resolve
-from forecastle.registry.history import StoredHistory
+from forecastle.registry.declaration import HistoryReader, ModelType, resolve
 from forecastle.registry.predictor import Predictor
 from forecastle.registry.promotions import PRODUCTION
 from forecastle.registry.replay import input_digest
 from forecastle.registry.serving import ServingModels, ServingVersion
-from forecastle.store.database import Database
 from forecastle.store.identifiers import new_id
 from forecastle.store.prediction_log import PredictionLog
 from forecastle.store.predictions import StoredPrediction
@@ -31,7 +29,8 @@ from forecastle.store.predictions import StoredPrediction
 class Answerer:
     """Answers requests of every model type and writes each answer down before it is handed out."""
 
-    database: Database
+    histories: Mapping[str, HistoryReader]
+    """By model type."""
     models: ServingModels
     log: PredictionLog
 
@@ -67,7 +66,7 @@ class Answerer:
             return versions[cluster].predictor
 
         moment = datetime.now(UTC)
-        context = Context(predictor_for, StoredHistory(self.database, model_type), moment, include)
+        context = Context(predictor_for, self.histories[model_type.name], moment, include)
         answers: list[dict[str, Any] | ForecastleError] = []
         rows: list[StoredPrediction] = []
         for request, answered in zip(requests, resolve(model_type.answer_many)(requests, context), strict=True):

@@ -16,9 +16,11 @@ import projects
 from forecastle import __version__
 from forecastle.errors import ConfigurationError, ServerError
 from forecastle.registry.cache import MEGABYTE, ModelCache
+from forecastle.registry.history import StoredHistory, remembering
 from forecastle.registry.loading import loadable
 from forecastle.registry.mlflow_rest import MlflowRest
 from forecastle.registry.promotions import Promoter
+from forecastle.registry.remembering import Announcements
 from forecastle.registry.serving import ServingModels
 from forecastle.settings import Settings
 from forecastle.store.database import Database
@@ -56,10 +58,12 @@ def create_application(settings: Settings | None = None) -> Flask:
     models = ServingModels(database, Objects.of(settings), projects.discover(), cache)
     # Streams hold threads: half of them stay free for single requests.
     most_streams = max(1, settings.http_threads // 2)
+    announcements = Announcements(database)
     application = build(
-        database, models, lambda: promoter_of(settings, database), most_streams, settings.webhook_secret
+        database, models, lambda: promoter_of(settings, database), most_streams, settings.webhook_secret, announcements
     )
     models.start()
+    announcements.start()
     return application
 
 
@@ -94,8 +98,11 @@ def build(
     promoter: Callable[[], Promoter] = _no_promoter,
     most_streams: int = 4,
     webhook_secret: str | None = None,
+    announcements: Announcements | None = None,
 ) -> Flask:
     """The application over these parts; `promoter` is asked for one when production is to be moved.
+
+    Without `announcements` of what changes, what is known is read at every request.
 
     MLflow's webhook is heard where its deliveries are signed with `webhook_secret`.
     """
@@ -112,7 +119,12 @@ def build(
     app.json = _Json(app)
     problems.register(app)
     authentication.register(app, authentication.Keys(database), {("POST", WEBHOOK)})
-    model_types, answerer = projects.discover(), Answerer(database, models, PredictionLog(database))
+    model_types = projects.discover()
+    histories = {
+        name: remembering(database, model_type, announcements) if announcements else StoredHistory(database, model_type)
+        for name, model_type in model_types.items()
+    }
+    answerer = Answerer(histories, models, PredictionLog(database))
     app.register_api(predictions_blueprint(model_types, answerer, database, _PROBLEM_RESPONSES))
     app.register_api(batches_blueprint(model_types, answerer, most_streams, _PROBLEM_RESPONSES))
     app.register_api(models_blueprint(models, _PROBLEM_RESPONSES))

@@ -7,8 +7,8 @@ Each layer has all that stand before it; the parts are the product's own.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
@@ -22,10 +22,10 @@ import projects
 from benchmarks.numeric import MODEL_TYPE as NUMERIC
 from forecastle.access.principals import Principal
 from forecastle.errors import ForecastleError
-from forecastle.records.outcomes import Known
 from forecastle.registry.answering import Context
 from forecastle.registry.declaration import HistoryReader, ModelType, resolve
-from forecastle.registry.history import StoredHistory
+from forecastle.registry.history import remembering
+from forecastle.registry.remembering import Announcements
 from forecastle.registry.serving import ServingModels
 from forecastle.settings import Settings
 from forecastle.store.database import Database
@@ -42,9 +42,8 @@ LAYERS: Mapping[str, str] = {
     "framework": "+ routing, errors and an answer as JSON",
     "key": "+ API key",
     "validation": "+ validation of the body",
-    "features": "+ features, from a history that is remembered",
+    "features": "+ features, from what is remembered of history",
     "answer": "+ fast form, baselines and interval",
-    "history": "+ the query of history",
     "log": "+ prediction id, passport and log: the whole façade",
 }
 EMPTY, WHOLE = "empty", "log"
@@ -84,8 +83,9 @@ def _layered(layer: str, model_type: ModelType, settings: Settings) -> Flask:
         return app
     models = ServingModels(database, Objects.of(settings), {model_type.name: model_type})
     models.start()
-    stored = StoredHistory(database, model_type)
-    answerer: Any = _Answerer(layer, models, stored if layer == "history" else _RememberedHistory(stored))
+    announcements = Announcements(database)
+    announcements.start()
+    answerer: Any = _Answerer(layer, models, remembering(database, model_type, announcements))
     app.register_api(predictions_blueprint({model_type.name: model_type}, answerer, database, {}))
     return app
 
@@ -126,20 +126,3 @@ class _Answerer:
             raise answered
         ends = {name: _ANSWER[name] for name in ("model_version", "prediction_id")}
         return {**answered.fields, **ends}
-
-
-@dataclass(frozen=True)
-class _RememberedHistory:
-    """Asks the store once for each different request."""
-
-    stored: HistoryReader
-    found: dict[tuple[Any, ...], tuple[str, Known] | None] = field(default_factory=dict)
-
-    def known(self, requests: Sequence[Mapping[str, Any]], moment: Any) -> Sequence[tuple[str, Known] | None]:
-        return [self._known(request, moment) for request in requests]
-
-    def _known(self, request: Mapping[str, Any], moment: Any) -> tuple[str, Known] | None:
-        key = tuple(request.values())
-        if key not in self.found:
-            (self.found[key],) = self.stored.known([request], moment)
-        return self.found[key]

@@ -8,39 +8,45 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from forecastle.records.outcomes import Known
+from forecastle.records.outcomes import Known, Outcomes
 from forecastle.registry.declaration import ModelType
+from forecastle.registry.remembering import Announcements, OutcomeMemory
 from forecastle.store.database import Database
-from forecastle.store.outcomes import Asked, Looking, known_outcomes
+from forecastle.store.outcomes import Asked, Looking, ProjectOutcomes, known_outcomes
 
 
 @dataclass(frozen=True)
 class StoredHistory:
-    """Reads what the store knows of any number of projects and of groups of their issues, in one query."""
+    """Reads what the store knows of any number of projects and of groups of their issues, in one query.
+
+    With a memory it answers for moments that are now, and asks the store for what is not remembered.
+    """
 
     database: Database
     model_type: ModelType
+    memory: OutcomeMemory | None = None
 
     def known(self, requests: Sequence[Mapping[str, Any]], moment: datetime) -> Sequence[tuple[str, Known] | None]:
         """The id of each request's project and what was known; None for projects that do not exist.
 
-        Issues count as they look now, whatever `moment` is: it says which outcomes are known.
+        Issues count as they look now, whatever `moment` is: it says which outcomes are known. Raises ServerError.
         """
         groups = [self._groups(request) for request in requests]
-        projects = list({request["project_id"]: None for request in requests})
-        asked = list({each: None for request in groups for each in request})
+        projects, asked = _all_of(requests, groups)
+        if self.memory is not None:
+            return _each(requests, groups, *self.memory.known(projects, asked, moment))
         of_projects, of_groups = self.database.reading(
             lambda connection: known_outcomes(connection, self._looking, projects, asked, moment)
         )
-        answers: list[tuple[str, Known] | None] = []
-        for request, wanted in zip(requests, groups, strict=True):
-            found = of_projects.get(request["project_id"])
-            if found is None:
-                answers.append(None)
-                continue
-            known = {each.group: of_groups[each] for each in wanted if each in of_groups}
-            answers.append((found.project, Known(found.outcomes, known, found.cases)))
-        return answers
+        return _each(requests, groups, of_projects, of_groups)
+
+    def recalled(
+        self, requests: Sequence[Mapping[str, Any]], moment: datetime
+    ) -> Sequence[tuple[str, Known] | None] | None:
+        """As `known`, without asking the store: None where some of it is not remembered."""
+        groups = [self._groups(request) for request in requests]
+        found = None if self.memory is None else self.memory.recalled(*_all_of(requests, groups), moment)
+        return None if found is None else _each(requests, groups, *found)
 
     def _groups(self, request: Mapping[str, Any]) -> list[Asked]:
         keys = self.model_type.group_keys(request)
@@ -49,6 +55,35 @@ class StoredHistory:
     @cached_property
     def _looking(self) -> Looking:
         return looking_of(self.model_type)
+
+
+def _all_of(requests: Sequence[Mapping[str, Any]], groups: Sequence[Sequence[Asked]]) -> tuple[list[str], list[Asked]]:
+    """All projects and all groups that are asked for, once each."""
+    projects = {request["project_id"]: None for request in requests}
+    return list(projects), list({each: None for request in groups for each in request})
+
+
+def _each(
+    requests: Sequence[Mapping[str, Any]],
+    groups: Sequence[Sequence[Asked]],
+    of_projects: Mapping[str, ProjectOutcomes],
+    of_groups: Mapping[Asked, Outcomes],
+) -> list[tuple[str, Known] | None]:
+    """For each request what was found of its project and its groups."""
+    answers: list[tuple[str, Known] | None] = []
+    for request, wanted in zip(requests, groups, strict=True):
+        found = of_projects.get(request["project_id"])
+        if found is None:
+            answers.append(None)
+            continue
+        known = {each.group: of_groups[each] for each in wanted if each in of_groups}
+        answers.append((found.project, Known(found.outcomes, known, found.cases)))
+    return answers
+
+
+def remembering(database: Database, model_type: ModelType, announcements: Announcements) -> StoredHistory:
+    """The history of a model type that is kept in memory as long as nothing changes."""
+    return StoredHistory(database, model_type, OutcomeMemory(database, looking_of(model_type), announcements))
 
 
 def looking_of(declared: ModelType) -> Looking:

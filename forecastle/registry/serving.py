@@ -61,7 +61,7 @@ class ServingModels:
         self._cache = cache or ModelCache()
         self._replacer = Replacer(database, objects, model_types, self._cache)
         self._flights: Flights[None] = Flights(LOADING_THREADS, "loading")
-        self._follower = Follower(database, self._follow)
+        self._follower = Follower(database, ledger.CHANNEL, self._follow)
         self._looking = threading.Lock()
         self._newest: dict[str, int] = {}
         self._failed: dict[str, tuple[int, float]] = {}

@@ -124,6 +124,7 @@ class Database:
             autocommit=True,
             row_factory=dict_row,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            tcp_user_timeout=round(statement_seconds * 1000),  # where the network went away, the server ends nothing
             options=f"-c timezone=UTC -c statement_timeout={round(statement_seconds * 1000)}",
         )
 

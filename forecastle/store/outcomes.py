@@ -18,6 +18,9 @@ from forecastle.records.issues import MOMENT_FIELDS, OUTCOME_FIELDS
 from forecastle.records.outcomes import NONE_KNOWN, RECENT, ROLLING, Case, Outcomes
 from forecastle.store.database import Connection
 
+CHANNEL = "forecastle_outcomes"
+"""Where the database announces changes of what is read here."""
+
 
 @dataclass(frozen=True)
 class Looking:
@@ -51,11 +54,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class ProjectOutcomes:
-    """The id of a project, its outcomes, and its latest completed issues, where they are looked at."""
+    """The id of a project, its outcomes, and its latest completed issues, where they are looked at.
+
+    `changes_at` is the first moment at which more becomes known of what is stored already; None where there is none.
+    """
 
     project: str
     outcomes: Outcomes
     cases: Sequence[Case]
+    changes_at: datetime | None
 
 
 def known_outcomes(
@@ -90,11 +97,11 @@ def known_outcomes(
 
 def _project(row: Mapping[str, Any], looking: Looking) -> ProjectOutcomes:
     if not row["count"]:
-        return ProjectOutcomes(str(row["id"]), NONE_KNOWN, ())
+        return ProjectOutcomes(str(row["id"]), NONE_KNOWN, (), row["changes_at"])
     values = _latest(row["values"])
     outcomes = Outcomes(row["count"], row["mean"], row["median"], values, _estimates(row, looking))
     titles = zip(reversed(row["keys"]), reversed(row["titles"]), values, strict=True) if looking.cases else ()
-    return ProjectOutcomes(str(row["id"]), outcomes, [Case(*case) for case in titles])
+    return ProjectOutcomes(str(row["id"]), outcomes, [Case(*case) for case in titles], row["changes_at"])
 
 
 def _latest(newest_first: Sequence[float]) -> tuple[float, ...]:
@@ -127,7 +134,8 @@ def _named_query(looking: Looking) -> bytes:
         "keys": _column(looking.cases, "key", "text"),
         "titles": _column(looking.cases, "title", "text"),
     }
-    names |= {name: part.format(**names) for name, part in (("is_known", _IS_KNOWN), ("newest_first", _NEWEST_FIRST))}
+    for name, part in (("is_known", _IS_KNOWN), ("dated_at", _DATED_AT), ("newest_first", _NEWEST_FIRST)):
+        names[name] = part.format(**names)
     parts = [_PROJECTS.format(**names)]
     for number, (_, fields) in enumerate(looking.groups):
         keys = [f"keys_{number}_{part}" for part in range(len(fields))]
@@ -189,8 +197,9 @@ SHARED: Mapping[str, _Shared] = {
 _IS_KNOWN = sql.SQL("""{target} is not null and case time_basis
     when 'ordinal' then imported_at <= %(moment)s or (select %(moment)s > now() - interval '1 minute')
     else {known_at} <= %(moment)s and created_at < %(moment)s end""")
+_DATED_AT = sql.SQL("(case time_basis when 'date' then greatest({known_at}, created_at) end)")
 _NEWEST_FIRST = sql.SQL("""
-    case time_basis when 'date' then greatest({known_at}, created_at) end desc nulls last,
+    {dated_at} desc nulls last,
     (time_basis = 'date' and {known_at} <= created_at) desc, ordinal desc""")
 
 _PROJECTS = sql.SQL("""
@@ -201,7 +210,10 @@ with found as materialized (
 )
 select found.name, null::bigint as place, found.id, total.count, total.mean,
     (total.sorted[(total.count + 1) / 2] + total.sorted[total.count / 2 + 1]) / 2 as median,
-    latest.values, latest.estimates, latest.keys, latest.titles
+    latest.values, latest.estimates, latest.keys, latest.titles, (
+        select min({dated_at}) from issues
+        where project_id = found.id and {target} is not null and {dated_at} >= %(moment)s
+    ) as changes_at
 from found
 cross join lateral (
     select count(*) as count, avg(value) as mean, array_agg(value) as sorted
@@ -216,7 +228,7 @@ cross join lateral (
 ) as latest""")
 
 _GROUP = sql.SQL("""
-select found.name, asked.place, null, null, null, null, latest.values, latest.estimates, null, null
+select found.name, asked.place, null, null, null, null, latest.values, latest.estimates, null, null, null
 from unnest((select {projects}::text[]), (select {places}::bigint[]), {arrays}) as asked (name, place, {keys_})
 join found on found.name = asked.name
 cross join lateral (
