@@ -1,6 +1,7 @@
-"""The log of predictions: the threads of a process share one writer, which commits what has gathered as one.
+"""The log of predictions: a process has one writer, which commits what has gathered as one.
 
-While it commits, the next rows gather; nobody waits for a group to fill.
+While it commits, the next rows gather; nobody waits for a group to fill. Threads wait for their rows with `write`; who
+may not wait, as an event loop, hands them over with `submit` and is told.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from weakref import WeakSet
 
@@ -35,13 +36,16 @@ IDLE_SECONDS = 60.0
 """After so long without a row the writer and its connection go, until the next one comes."""
 
 
+Failures = Sequence[Exception | None]
+"""For each prediction what refused it; None where it is durable."""
+
+
 @dataclass(eq=False)
-class _Entry:
-    """The predictions of one caller, and for each what refused it, once that is known."""
+class Submitted:
+    """The predictions of one caller, and whom to tell when their fate is known."""
 
     predictions: Sequence[StoredPrediction]
-    failures: Sequence[Exception | None] = ()
-    is_settled: threading.Event = field(default_factory=threading.Event)
+    tell: Callable[[Failures], object]
 
 
 class PredictionLog:
@@ -59,26 +63,70 @@ class PredictionLog:
     def _start_over(self) -> None:
         """With no writer yet; after a fork, what was there is the parent's."""
         self._gathered = threading.Condition()
-        self._waiting: list[_Entry] = []
+        self._waiting: list[Submitted] = []
         self._rows_waiting = 0
         self._writing_since: float | None = None
         self._writer: threading.Thread | None = None
         self._is_closing = False
         self._connection: Connection | None = None
 
-    def write(self, predictions: Sequence[StoredPrediction]) -> Sequence[Exception | None]:
+    @property
+    def patience_seconds(self) -> float:
+        """How long callers wait before they give up."""
+        return self._patience
+
+    def write(self, predictions: Sequence[StoredPrediction]) -> Failures:
         """Return when the predictions are durable, with what refused each that is not.
 
         Raises ServerError where PostgreSQL is away or slow, or too many wait; they may be durable all the same.
         """
-        entry = _Entry(predictions)
-        self._add(entry)
-        if not entry.is_settled.wait(self._patience):
-            self._give_up(entry)
-        for failure in entry.failures:
+        told: list[Failures] = []
+        waits = threading.Lock()  # a tenth of what an event costs
+        waits.acquire()
+
+        def tell(failures: Failures) -> None:
+            told.append(failures)
+            waits.release()
+
+        submitted = self.submit(predictions, tell)
+        if not waits.acquire(timeout=self._patience):
+            self.give_up(submitted)
+            if not told:
+                raise self.too_slow()
+        for failure in told[0]:
             if isinstance(failure, ServerError):  # anew in every thread: raising changes an exception
                 raise ServerError(str(failure)) from failure
-        return entry.failures
+        return told[0]
+
+    def submit(self, predictions: Sequence[StoredPrediction], tell: Callable[[Failures], object]) -> Submitted:
+        """Hand over predictions; the writer calls `tell` once, in its thread, when each is durable or refused.
+
+        Raises ServerError where too many wait or PostgreSQL is stuck.
+        """
+        submitted = Submitted(predictions, tell)
+        with self._gathered:
+            rows = self._rows_waiting + len(predictions)
+            is_stuck = self._writing_since is not None and time.monotonic() - self._writing_since > self._patience
+            if self._is_closing or is_stuck or (self._waiting and rows > self._most_waiting):
+                raise ServerError(f"{self._rows_waiting} predictions wait to be written at {self._database.where}")
+            self._waiting.append(submitted)
+            self._rows_waiting = rows
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._run, name="prediction log", daemon=True)
+                self._writer.start()
+            self._gathered.notify()
+        return submitted
+
+    def give_up(self, submitted: Submitted) -> None:
+        """Take back what nobody has begun to write: nobody is told of it any more."""
+        with self._gathered:
+            if submitted in self._waiting:
+                self._waiting.remove(submitted)
+                self._rows_waiting -= len(submitted.predictions)
+
+    def too_slow(self) -> ServerError:
+        """What is said where patience ended."""
+        return ServerError(f"a prediction was not written within {self._patience:g} s at {self._database.where}")
 
     def close(self) -> None:
         """Write what waits, and take nothing more."""
@@ -89,34 +137,11 @@ class PredictionLog:
         if writer is not None:
             writer.join(2 * self._patience)
 
-    def _add(self, entry: _Entry) -> None:
-        with self._gathered:
-            rows = self._rows_waiting + len(entry.predictions)
-            is_stuck = self._writing_since is not None and time.monotonic() - self._writing_since > self._patience
-            if self._is_closing or is_stuck or (self._waiting and rows > self._most_waiting):
-                raise ServerError(f"{self._rows_waiting} predictions wait to be written at {self._database.where}")
-            self._waiting.append(entry)
-            self._rows_waiting = rows
-            if self._writer is None:
-                self._writer = threading.Thread(target=self._run, name="prediction log", daemon=True)
-                self._writer.start()
-            self._gathered.notify()
-
-    def _give_up(self, entry: _Entry) -> None:
-        """Take back what nobody has begun to write. Raises ServerError, unless it was settled meanwhile."""
-        with self._gathered:
-            if entry.is_settled.is_set():
-                return
-            if entry in self._waiting:
-                self._waiting.remove(entry)
-                self._rows_waiting -= len(entry.predictions)
-        raise ServerError(f"a prediction was not written within {self._patience:g} s at {self._database.where}")
-
     def _run(self) -> None:
         while group := self._take():
             self._settle(group)
 
-    def _take(self) -> list[_Entry]:
+    def _take(self) -> list[Submitted]:
         """What has gathered; nothing where the writer is to end."""
         with self._gathered:
             self._writing_since = None
@@ -129,16 +154,16 @@ class PredictionLog:
                 self._disconnect()
             return group
 
-    def _settle(self, group: Sequence[_Entry]) -> None:
-        predictions = list(chain.from_iterable(entry.predictions for entry in group))
+    def _settle(self, group: Sequence[Submitted]) -> None:
+        predictions = list(chain.from_iterable(each.predictions for each in group))
         try:
             failures = self._keep(predictions)
         except Exception as error:  # noqa: BLE001 - whatever it was, those who wait are told
             failures = [error] * len(predictions)
-        for entry in group:
-            own, failures = failures[: len(entry.predictions)], failures[len(entry.predictions) :]
-            entry.failures = own
-            entry.is_settled.set()
+        start = 0
+        for each in group:
+            each.tell(failures[start : start + len(each.predictions)])
+            start += len(each.predictions)
 
     def _keep(self, predictions: Sequence[StoredPrediction]) -> list[Exception | None]:
         """Write all of them; where one cannot be kept, the others are, and halving finds it."""
