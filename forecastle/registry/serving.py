@@ -67,6 +67,11 @@ class ServingModels:
         self._failed: dict[str, tuple[int, float]] = {}
 
     @property
+    def model_types(self) -> Mapping[str, ModelType]:
+        """Whose versions are loaded, by name; those of others are left alone."""
+        return self._model_types
+
+    @property
     def objects(self) -> Objects:
         """Where the files of versions lie."""
         return self._objects
