@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from forecastle.monitoring.coverage import Coverage, coverage
-from forecastle.monitoring.decision import Measured, Replacement, Verdict
+from forecastle.monitoring.decision import Measured, Replacement
 from forecastle.monitoring.evidence import Contender, Evidence
 from forecastle.monitoring.gate import decide, measure
 from forecastle.monitoring.guards import Validity
 from forecastle.monitoring.policies import GatePolicy
+from forecastle.monitoring.verdict import Verdict
 from projects import ROOT
 
 Floats = NDArray[np.float64]

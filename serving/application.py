@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +16,7 @@ import projects
 from forecastle import __version__
 from forecastle.errors import ConfigurationError, ServerError
 from forecastle.registry.cache import MEGABYTE, ModelCache
+from forecastle.registry.declaration import ModelType
 from forecastle.registry.history import StoredHistory, remembering
 from forecastle.registry.loading import loadable
 from forecastle.registry.mlflow_rest import MlflowRest
@@ -44,36 +45,42 @@ from serving.webhooks import webhooks_blueprint
 MOST_BODY_BYTES = 4 * 1024 * 1024
 
 
-def create_application(settings: Settings | None = None) -> Flask:
+def create_application(settings: Settings | None = None, model_types: Mapping[str, ModelType] | None = None) -> Flask:
     """The WSGI application, with its own pool of connections and its own loaded versions.
 
-    Raises ConfigurationError where a setting is missing, or the database lacks migrations.
+    It answers for `model_types`, by name, all that are discovered by default. Raises ConfigurationError where a
+    setting is missing, or the database lacks migrations.
     """
-    settings = settings or Settings.from_env()
+    settings, model_types = settings or Settings.from_env(), model_types or projects.discover()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     database = Database(settings.require_database_url(), settings.pool_size)
     with suppress(ServerError):  # it may come up after the façade does
         require_current(database)
     cache = ModelCache(settings.model_cache_mb * MEGABYTE)
-    models = ServingModels(database, Objects.of(settings), projects.discover(), cache)
+    models = ServingModels(database, Objects.of(settings), model_types, cache)
     # Streams hold threads: half of them stay free for single requests.
     most_streams = max(1, settings.http_threads // 2)
     announcements = Announcements(database)
     application = build(
-        database, models, lambda: promoter_of(settings, database), most_streams, settings.webhook_secret, announcements
+        database,
+        models,
+        lambda: promoter_of(settings, database, model_types),
+        most_streams,
+        settings.webhook_secret,
+        announcements,
     )
     models.start()
     announcements.start()
     return application
 
 
-def promoter_of(settings: Settings, database: Database) -> Promoter:
+def promoter_of(settings: Settings, database: Database, model_types: Mapping[str, ModelType]) -> Promoter:
     """Moves production through MLflow's REST API. Raises ConfigurationError where no MLflow is named."""
     return Promoter(
         database,
         Objects.of(settings),
         MlflowRest.of(settings, retries=1),
-        loadable(projects.discover()),
+        loadable(model_types),
         settings.four_eyes,
     )
 
@@ -119,7 +126,7 @@ def build(
     app.json = _Json(app)
     problems.register(app)
     authentication.register(app, authentication.Keys(database), {("POST", WEBHOOK)})
-    model_types = projects.discover()
+    model_types = models.model_types
     histories = {
         name: remembering(database, model_type, announcements) if announcements else StoredHistory(database, model_type)
         for name, model_type in model_types.items()
@@ -131,12 +138,10 @@ def build(
     app.register_api(replay_blueprint(model_types, models, database, _PROBLEM_RESPONSES))
     app.register_api(ground_truth_blueprint(database, _PROBLEM_RESPONSES))
     app.register_api(performance_blueprint(model_types, database, _PROBLEM_RESPONSES))
-    app.register_api(
-        registry_blueprint(projects.discover(), database, promoter, {**_PROBLEM_RESPONSES, **_MOVE_PROBLEMS})
-    )
+    app.register_api(registry_blueprint(model_types, database, promoter, {**_PROBLEM_RESPONSES, **_MOVE_PROBLEMS}))
 
     app.register_api(webhooks_blueprint(database, webhook_secret, _PROBLEM_RESPONSES))
-    app.register_api(retraining_blueprint(projects.discover(), database, _PROBLEM_RESPONSES))
+    app.register_api(retraining_blueprint(model_types, database, _PROBLEM_RESPONSES))
     app.register_api(jobs_blueprint(database, _PROBLEM_RESPONSES))
     health.register(app, database, models, _PROBLEM_RESPONSES)
     app.add_url_rule("/openapi.json", "openapi_document", lambda: jsonify(app.api_doc))

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from unittest import mock
 
 from flask import Flask, Response
 from flask_openapi3 import Info, OpenAPI
@@ -65,8 +64,7 @@ def create() -> Flask:
 
 def application(layer: str, model_type: ModelType, settings: Settings) -> Flask:
     if layer == WHOLE:
-        with mock.patch.object(projects, "discover", return_value=MODEL_TYPES):  # the product takes no other list
-            return create_application(settings)
+        return create_application(settings, MODEL_TYPES)
     app = _empty(model_type) if layer == EMPTY else _layered(layer, model_type, settings)
     app.add_url_rule("/health/live", "live", lambda: "")
     return app

@@ -11,15 +11,9 @@ from typing import Any, Literal
 from forecastle.monitoring.comparison import Comparison
 from forecastle.monitoring.guards import ClusterDifference, Guard
 from forecastle.monitoring.policies import GatePolicy
+from forecastle.monitoring.verdict import Verdict
 
 Unit = Literal["cluster", "block of time"]
-
-
-class Verdict(StrEnum):
-    PROMOTE = "PROMOTE"
-    HOLD = "HOLD"
-    REJECT = "REJECT"
-    NOT_ENOUGH_DATA = "NOT ENOUGH DATA"
 
 
 class Replacement(StrEnum):

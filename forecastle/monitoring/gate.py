@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecastle.monitoring.comparison import Floats, PairedSums, sum_by
-from forecastle.monitoring.decision import Against, Measured, PromotionDecision, Replacement, Verdict, percent, plural
+from forecastle.monitoring.decision import Against, Measured, PromotionDecision, Replacement, percent, plural
 from forecastle.monitoring.evidence import Contender, Evidence
 from forecastle.monitoring.guards import check_guards, differences_by_cluster
 from forecastle.monitoring.policies import GatePolicy
+from forecastle.monitoring.verdict import Verdict
 
 LEAST_CLUSTERS = 5
 LEAST_EFFECTIVE_CLUSTERS = 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -23,9 +24,12 @@ class Flight(Generic[Result]):
     future: Future[Result]
     began: float
 
-    def wait(self, seconds: float) -> Result:
-        """The result. Raises TimeoutError so long after it was first asked for, and what the work raised."""
-        return self.future.result(max(0.0, self.began + seconds - time.monotonic()))
+    def wait(self, seconds: float, until: float = math.inf) -> Result:
+        """The result. Raises what the work raised, and TimeoutError so long after it was first asked for.
+
+        `until` (monotonic seconds) is when who asks has no more time, if that is earlier.
+        """
+        return self.future.result(max(0.0, min(self.began + seconds, until) - time.monotonic()))
 
 
 class Flights(Generic[Result]):

@@ -22,7 +22,8 @@ from mlflow.models import infer_signature
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_USER
 
 from forecastle.errors import ForecastleError
-from forecastle.monitoring.decision import Replacement, Verdict
+from forecastle.monitoring.decision import Replacement
+from forecastle.monitoring.verdict import Verdict
 from forecastle.notify.alerts import Kind, raise_alert
 from forecastle.registry import dataset as datasets
 from forecastle.registry.bundle import FOLDER, digest_of_files

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from forecastle.monitoring import signals as measured
 from forecastle.monitoring.decision import Replacement
-from forecastle.monitoring.decision import Verdict as PromotionVerdict
 from forecastle.monitoring.retraining import LastTraining, RetrainingDecision, Situation, Verdict, decide_retraining
+from forecastle.monitoring.verdict import Verdict as PromotionVerdict
 from forecastle.registry.bundle import digest_of_features
 from forecastle.registry.decisions import ALL, Subject, find_subject
 from forecastle.registry.declaration import ModelType

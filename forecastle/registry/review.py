@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from forecastle.access.principals import Permission, Principal
 from forecastle.errors import NotAllowedError
-from forecastle.monitoring.decision import Verdict
+from forecastle.monitoring.verdict import Verdict
 from forecastle.settings import FourEyes
 
 UNGATED = "UNGATED"  # the verdict of a version that no gate has looked at

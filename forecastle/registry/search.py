@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecastle.monitoring.skill import macro_relative_loss
+from forecastle.monitoring.choosing import macro_relative_loss
 from forecastle.registry.declaration import Estimator, Settings, Trainer
 from forecastle.registry.examples import Examples
 

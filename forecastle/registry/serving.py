@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 
 LOADING_THREADS = 2
 WAIT_SECONDS = 1.0
-"""How long requests wait for the first load of a project's version, counted from the first of them."""
+"""How long requests wait for the first load of a version, counted from the first of them."""
 RETRY_SECONDS = 10.0
-"""How long requests do not try again to load a project's version that was not loaded."""
+"""How long requests do not try again to load a version that was not loaded."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,11 @@ class ServingModels:
         self._failed: dict[str, tuple[int, float]] = {}
 
     @property
+    def model_types(self) -> Mapping[str, ModelType]:
+        """Whose versions are loaded, by name; those of others are left alone."""
+        return self._model_types
+
+    @property
     def objects(self) -> Objects:
         """Where the files of versions lie."""
         return self._objects
@@ -85,18 +90,17 @@ class ServingModels:
     def for_cluster(self, model_type: ModelType, cluster: str) -> ServingVersion:
         """The project's own version, else everybody's.
 
-        A project's own is loaded when it is asked for first. Requests wait WAIT_SECONDS for it; then everybody's
-        answers until it is there. Raises NothingServesError where neither is in production, or what is was refused;
-        ServerError where it is still on its way.
+        A project's own is loaded when it is asked for first, everybody's may be on its way for the first time. Requests
+        wait WAIT_SECONDS in all; then everybody's answers until the project's is there. Raises NothingServesError where
+        neither is in production, or what is was refused; ServerError where it is still on its way.
         """
-        own = f"{model_type.name}.{cluster}"
-        found = None
-        if own in self._newest:
-            found = self._cache.find(own) or self._load_now(own)
-        found = found or self._cache.find(model_type.name)
-        if found is None:
-            raise self._nothing_serves(own if own in self._newest else model_type.name)
-        return found
+        own, until = f"{model_type.name}.{cluster}", time.monotonic() + WAIT_SECONDS
+        for name in (own, model_type.name):
+            if name in self._newest:
+                found = self._cache.find(name) or self._load_now(name, until)
+                if found is not None:
+                    return found
+        raise self._nothing_serves(own if own in self._newest else model_type.name)
 
     def refresh(self) -> None:
         """Bring what is loaded in line with the ledger. Raises ServerError where the database or S3 does not answer."""
@@ -137,15 +141,19 @@ class ServingModels:
         return loaded != step and (loaded is not None or model_name in self._model_types)
 
     def _begin(self, model_name: str, step: int) -> Flight[None]:
-        return self._flights.begin((model_name, step), lambda: self._replacer.load(model_name))
+        return self._flights.begin((model_name, step), lambda: self._load(model_name, step))
 
-    def _load_now(self, model_name: str) -> ServingVersion | None:
-        """A project's version that is not loaded; None where it is refused or takes too long."""
+    def _load(self, model_name: str, step: int) -> None:
+        if self._cache.step_of(model_name) != step:  # else it came in while this was asked for
+            self._replacer.load(model_name)
+
+    def _load_now(self, model_name: str, until: float) -> ServingVersion | None:
+        """A version that is not loaded; None where it is refused or takes longer than `until` (monotonic seconds)."""
         step = self._newest[model_name]
-        failed, until = self._failed.get(model_name, (None, 0.0))
-        if failed != step or time.monotonic() >= until:
+        failed, again = self._failed.get(model_name, (None, 0.0))
+        if failed != step or time.monotonic() >= again:
             try:
-                self._begin(model_name, step).wait(WAIT_SECONDS)
+                self._begin(model_name, step).wait(WAIT_SECONDS, until)
             except LateError:
                 return None
             except ForecastleError:

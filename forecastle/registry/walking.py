@@ -12,7 +12,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from forecastle.monitoring.skill import SkillTable, choose_methods
+from forecastle.monitoring.choosing import choose_methods
+from forecastle.monitoring.skill import SkillTable
 from forecastle.registry.baselines import baseline, baselines_for
 from forecastle.registry.declaration import Estimator, ModelType, Scorer, Settings, Settled, Trainer
 from forecastle.registry.examples import Example, Examples

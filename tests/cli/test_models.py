@@ -177,7 +177,7 @@ def test_two_reviewers_at_once_through_the_facade_move_production_once(desk: Des
     app = build(
         desk.database,
         ServingModels(desk.database, Objects.of(desk.settings), projects.discover()),
-        lambda: promoter_of(desk.settings, desk.database),
+        lambda: promoter_of(desk.settings, desk.database, projects.discover()),
     )
     start = threading.Barrier(2, timeout=20)
 

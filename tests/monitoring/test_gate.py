@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from forecastle.errors import ConfigurationError
 from forecastle.monitoring.comparison import Comparison
-from forecastle.monitoring.decision import Against, Measured, PromotionDecision, Replacement, Verdict
+from forecastle.monitoring.decision import Against, Measured, PromotionDecision, Replacement
 from forecastle.monitoring.evidence import Contender
 from forecastle.monitoring.gate import decide, decide_promotion, measure
 from forecastle.monitoring.guards import Guard, Validity
 from forecastle.monitoring.policies import GatePolicy
+from forecastle.monitoring.verdict import Verdict
 
 PROMOTE, HOLD, REJECT, NOT_ENOUGH = Verdict.PROMOTE, Verdict.HOLD, Verdict.REJECT, Verdict.NOT_ENOUGH_DATA
 WORTH = {REJECT: 0, NOT_ENOUGH: 1, HOLD: 1, PROMOTE: 2}

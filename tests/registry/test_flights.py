@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -68,6 +69,16 @@ def test_who_asks_late_waits_no_longer_than_who_asked_first() -> None:
     assert flights.begin("it", lambda: None) is first
     done.set()
     first.wait(DEADLINE)
+
+
+def test_who_has_waited_already_for_something_else_waits_no_longer_than_it_says() -> None:
+    flights: Flights[None] = Flights(1, "tested")
+    done = threading.Event()
+    flight = flights.begin("it", lambda: assert_done(done))
+    with pytest.raises(TimeoutError):
+        flight.wait(DEADLINE, until=time.monotonic())
+    done.set()
+    flight.wait(DEADLINE, until=time.monotonic() + DEADLINE)
 
 
 def test_what_fails_is_told_to_all_who_wait_and_an_unforeseen_failure_to_the_log(

@@ -12,8 +12,9 @@ from versions import Aliases
 
 from forecastle.access.principals import Principal
 from forecastle.generator.issues import Portfolio, generate_issues
-from forecastle.monitoring.decision import Replacement, Verdict
+from forecastle.monitoring.decision import Replacement
 from forecastle.monitoring.policies import GatePolicy
+from forecastle.monitoring.verdict import Verdict
 from forecastle.registry.dataset import TrainingRows, digest_of_rows, rows_of_issues, save_version
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import Extracted, extract_all

@@ -12,8 +12,8 @@ from shop import DAY, EFFORT, Shop, issues, signal
 import projects
 from forecastle.errors import NotFoundError
 from forecastle.monitoring.decision import Replacement
-from forecastle.monitoring.decision import Verdict as GateVerdict
 from forecastle.monitoring.signals import UNITS
+from forecastle.monitoring.verdict import Verdict as GateVerdict
 from forecastle.registry.decisions import list_decisions
 from forecastle.registry.retraining import Asked, consider, decide, refusal_to_promote, replacement_for
 from forecastle.store import job_runs

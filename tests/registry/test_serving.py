@@ -478,6 +478,37 @@ def test_a_load_that_takes_long_holds_up_neither_other_models_nor_for_ever_those
     assert dataset(models, model_type, "slow") == "dataset 2"
 
 
+def test_the_first_version_of_all_is_waited_for_in_one_flight_by_all_who_ask_and_not_for_ever(
+    make_models: Callable[[], Watched],
+    promoter: Promoter,
+    reviewer: Principal,
+    model_type: ModelType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models = make_models()
+    models.start()
+    begun, go_on, loads = threading.Event(), threading.Event(), []
+
+    def load(*given: Any) -> Loaded:
+        loads.append(1)
+        begun.set()
+        assert go_on.wait(DEADLINE)
+        return load_serving(*given)
+
+    monkeypatch.setattr(replacing, "load_serving", load)
+    promoter.promote(model_type.name, 1, reviewer, "the first")
+    assert begun.wait(DEADLINE)
+    monkeypatch.setattr(serving, "WAIT_SECONDS", 0.05)
+    with pytest.raises(ServerError, match="not loaded yet"):
+        models.for_cluster(model_type, "a")
+    monkeypatch.setattr(serving, "WAIT_SECONDS", DEADLINE)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(dataset, models, model_type, "a") for _ in range(8)]
+        go_on.set()
+        assert {each.result(DEADLINE) for each in asked} == {"dataset 1"}
+    assert len(loads) == 1
+
+
 def test_where_only_a_slow_load_could_answer_it_is_said_that_trying_again_helps(
     make_models: Callable[[], Watched],
     promoter: Promoter,

@@ -1,4 +1,4 @@
-"""A façade that has answered holds nothing in memory that only training needs."""
+"""A façade that has answered holds nothing in memory that only training, deciding or batches need."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ for route, body in asked["questions"]:
     assert answer.status_code == 200, answer.get_data(as_text=True)
 print(*sys.modules)
 """
-HEAVY = {"pandas", "mlflow", "sklearn", "xgboost", "great_expectations", "pyarrow", "matplotlib", "plotly"}
-
+HEAVY = {"numpy", "scipy", "pandas", "mlflow", "sklearn", "xgboost", "great_expectations", "pyarrow", "plotly"}
 
 QUESTIONS = {
     "delivery.story_points": {"project_id": "DEMO1", "title": "Migrate the cluster"},

@@ -7,16 +7,20 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
+from versions import MODEL_TYPE
 from werkzeug.test import TestResponse
 
 import projects
+from forecastle.access.principals import Principal, Role
 from forecastle.errors import ServerError
+from forecastle.registry.loading import load_serving
 from forecastle.registry.serving import ServingModels
 from forecastle.settings import Settings
 from forecastle.store import database as database_module
@@ -25,6 +29,7 @@ from forecastle.store.objects import Objects
 from serving.application import build, create_application
 
 MARKER = "kX7-marker-9Qz"
+DEADLINE = 20.0
 
 
 def assert_away(response: TestResponse) -> None:
@@ -193,3 +198,31 @@ def await_that(holds: Callable[[], bool], seconds: float) -> None:
     while not holds():
         assert time.monotonic() < deadline, "did not happen in time"
         threading.Event().wait(0.02)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["everybody's", "the project's own"])
+def test_where_the_first_version_is_long_on_its_way_it_is_said_when_to_try_again_and_then_it_answers(
+    empty_house: Any, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    project = empty_house.row("select id from projects where key = 'DEMO1'")["id"]
+    name = f"{MODEL_TYPE.name}.{project}" if own else MODEL_TYPE.name
+    empty_house.promoter.promote(name, 1, Principal("reviewer", Role.REVIEWER), "the first")
+    go_on, begun = threading.Event(), threading.Event()
+
+    def load(*given: Any) -> Any:
+        begun.set()
+        assert go_on.wait(DEADLINE)
+        return load_serving(*given)
+
+    monkeypatch.setattr("forecastle.registry.replacing.load_serving", load)
+    monkeypatch.setattr("forecastle.registry.serving.WAIT_SECONDS", 0.01)
+    with ThreadPoolExecutor(1) as beside:
+        loaded = beside.submit(empty_house.models.refresh)
+        if own:  # it is loaded when it is asked for
+            loaded.result(DEADLINE)
+        else:
+            assert begun.wait(DEADLINE)
+        assert_away(empty_house.ask())
+        monkeypatch.setattr("forecastle.registry.serving.WAIT_SECONDS", DEADLINE)
+        go_on.set()
+        assert empty_house.ask().get_json()["model_version"] == f"{name}/1"

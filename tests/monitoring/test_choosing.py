@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecastle.monitoring.skill import FEW_ROWS, SHRINKAGE_ROWS, SkillTable, choose_methods, macro_relative_loss
+from forecastle.monitoring.choosing import FEW_ROWS, SHRINKAGE_ROWS, choose_methods, macro_relative_loss
+from forecastle.monitoring.skill import SkillTable
 
 PRIORS = {"reference": 0.0, "model": 0.0}
 
