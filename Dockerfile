@@ -21,5 +21,5 @@ RUN python -m pip install --no-cache-dir --disable-pip-version-check --no-deps -
 
 USER 10001
 EXPOSE 8700
-CMD ["python", "-m", "granian", "--interface", "wsgi", "--factory", "--host", "0.0.0.0", "--port", "8700", \
-     "--blocking-threads", "8", "serving.application:create_application"]
+CMD ["python", "-m", "granian", "--interface", "rsgi", "--factory", "--host", "0.0.0.0", "--port", "8700", \
+     "serving.door:create_door"]

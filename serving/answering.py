@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,8 +14,10 @@ from pydantic import BaseModel
 from forecastle.access.principals import Principal
 from forecastle.errors import ForecastleError
 from forecastle.features.packing import pack_known
+from forecastle.records.outcomes import Known
 from forecastle.registry.answering import Answered, Context
 from forecastle.registry.declaration import HistoryReader, ModelType, resolve
+from forecastle.registry.history import StoredHistory
 from forecastle.registry.predictor import Predictor
 from forecastle.registry.promotions import PRODUCTION
 from forecastle.registry.replay import input_digest
@@ -26,10 +28,34 @@ from forecastle.store.predictions import StoredPrediction
 
 
 @dataclass(frozen=True)
+class Scored:
+    """The fields of every answer, or why there is none, and the rows of those there are, in the same order."""
+
+    answers: Sequence[dict[str, Any] | ForecastleError]
+    rows: Sequence[StoredPrediction]
+
+    def kept(self, failures: Sequence[Exception | None]) -> list[dict[str, Any] | ForecastleError]:
+        """What may be handed out once the log has said of every row what refused it.
+
+        An answer whose row was refused is that error; raises what nobody foresaw of any of them.
+        """
+        told = iter(failures)
+        kept = [answer if isinstance(answer, ForecastleError) else next(told) or answer for answer in self.answers]
+        for found in kept:
+            if isinstance(found, Exception) and not isinstance(found, ForecastleError):
+                raise found
+        return kept
+
+
+class NotAtOnceError(Exception):
+    """Something is not in memory, so that an answer would have to wait for it."""
+
+
+@dataclass(frozen=True)
 class Answerer:
     """Answers requests of every model type and writes each answer down before it is handed out."""
 
-    histories: Mapping[str, HistoryReader]
+    histories: Mapping[str, StoredHistory]
     """By model type."""
     models: ServingModels
     log: PredictionLog
@@ -57,16 +83,43 @@ class Answerer:
 
         Raises ServerError, and what nobody foresaw of any of them; then some rows may be durable all the same.
         """
+        history = self.histories[model_type.name]
+        scored = self._scored(model_type, requests, principal, include, self.models.for_cluster, history)
+        return scored.kept(self.log.write(scored.rows) if scored.rows else ())
+
+    def at_once(self, model_type: ModelType, request: BaseModel, principal: Principal) -> Scored:
+        """As far as `answer_many` comes with one request before it writes, and nothing is waited for.
+
+        Raises NotAtOnceError where something is not in memory.
+        """
+        history = _Remembered(self.histories[model_type.name])
+        return self._scored(model_type, [request], principal, frozenset(), self._loaded, history)
+
+    def _loaded(self, model_type: ModelType, cluster: str) -> ServingVersion:
+        version = self.models.at_once(model_type, cluster)
+        if version is None:
+            raise NotAtOnceError
+        return version
+
+    def _scored(
+        self,
+        model_type: ModelType,
+        requests: Sequence[BaseModel],
+        principal: Principal,
+        include: frozenset[str],
+        version_for: Callable[[ModelType, str], ServingVersion],
+        history: HistoryReader,
+    ) -> Scored:
         started = time.perf_counter()
         versions: dict[str, ServingVersion] = {}
 
         def predictor_for(cluster: str) -> Predictor:
             if cluster not in versions:  # one version for all of a project's requests, whatever is promoted meanwhile
-                versions[cluster] = self.models.for_cluster(model_type, cluster)
+                versions[cluster] = version_for(model_type, cluster)
             return versions[cluster].predictor
 
         moment = datetime.now(UTC)
-        context = Context(predictor_for, self.histories[model_type.name], moment, include)
+        context = Context(predictor_for, history, moment, include)
         answers: list[dict[str, Any] | ForecastleError] = []
         rows: list[StoredPrediction] = []
         for request, answered in zip(requests, resolve(model_type.answer_many)(requests, context), strict=True):
@@ -79,18 +132,20 @@ class Answerer:
                 _stored(prediction_id, model_type, version, request, answered, fields, principal, moment, started)
             )
             answers.append(fields)
-        return self._kept(answers, rows)
+        return Scored(answers, rows)
 
-    def _kept(
-        self, answers: list[dict[str, Any] | ForecastleError], rows: Sequence[StoredPrediction]
-    ) -> list[dict[str, Any] | ForecastleError]:
-        """The answers once their rows are durable; an answer whose row was refused is that error."""
-        failures = iter(self.log.write(rows) if rows else ())
-        kept = [answer if isinstance(answer, ForecastleError) else next(failures) or answer for answer in answers]
-        for found in kept:
-            if isinstance(found, Exception) and not isinstance(found, ForecastleError):
-                raise found
-        return kept
+
+@dataclass(frozen=True)
+class _Remembered:
+    """Stands where a history is read, and does not wait for the store."""
+
+    history: StoredHistory
+
+    def known(self, requests: Sequence[Mapping[str, Any]], moment: datetime) -> Sequence[tuple[str, Known] | None]:
+        found = self.history.recalled(requests, moment)
+        if found is None:
+            raise NotAtOnceError
+        return found
 
 
 def _stored(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask, jsonify
@@ -43,6 +44,16 @@ from serving.webhooks import ROUTE as WEBHOOK
 from serving.webhooks import webhooks_blueprint
 
 MOST_BODY_BYTES = 4 * 1024 * 1024
+EXTENSION = "forecastle"
+"""Where the application keeps its parts, as Flask's extensions do."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the application answers with, for who answers without it."""
+
+    keys: authentication.Keys
+    answerer: Answerer
 
 
 def create_application(settings: Settings | None = None, model_types: Mapping[str, ModelType] | None = None) -> Flask:
@@ -125,13 +136,15 @@ def build(
     app.config["MAX_CONTENT_LENGTH"] = MOST_BODY_BYTES
     app.json = _Json(app)
     problems.register(app)
-    authentication.register(app, authentication.Keys(database), {("POST", WEBHOOK)})
+    keys = authentication.Keys(database)
+    authentication.register(app, keys, {("POST", WEBHOOK)})
     model_types = models.model_types
     histories = {
         name: remembering(database, model_type, announcements) if announcements else StoredHistory(database, model_type)
         for name, model_type in model_types.items()
     }
     answerer = Answerer(histories, models, PredictionLog(database))
+    app.extensions[EXTENSION] = Parts(keys, answerer)
     app.register_api(predictions_blueprint(model_types, answerer, database, _PROBLEM_RESPONSES))
     app.register_api(batches_blueprint(model_types, answerer, most_streams, _PROBLEM_RESPONSES))
     app.register_api(models_blueprint(models, _PROBLEM_RESPONSES))

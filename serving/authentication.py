@@ -28,15 +28,23 @@ class Keys:
     def principal_of(self, key: str) -> Principal:
         """Raises NotAuthenticatedError for a key that is not known."""
         digest, now = key_digest(key), time.monotonic()
-        found = self._known.get(digest)
-        if found is not None and found[0] > now:
-            return found[1]
+        remembered = self._remembered(digest, now)
+        if remembered is not None:
+            return remembered
         principal = self._database.retrying(lambda connection: authenticate(connection, key))
         with self._lock:
             if len(self._known) >= MOST_REMEMBERED:
                 self._known.clear()
             self._known[digest] = (now + REMEMBERED_SECONDS, principal)
         return principal
+
+    def remembered(self, key: str) -> Principal | None:
+        """Whose key it is, if that was found a moment ago."""
+        return self._remembered(key_digest(key), time.monotonic())
+
+    def _remembered(self, digest: bytes, now: float) -> Principal | None:
+        found = self._known.get(digest)
+        return found[1] if found is not None and found[0] > now else None
 
 
 def register(app: Flask, keys: Keys, signed: Collection[tuple[str, str]] = ()) -> None:
@@ -48,10 +56,16 @@ def register(app: Flask, keys: Keys, signed: Collection[tuple[str, str]] = ()) -
     @app.before_request
     def require_key() -> None:
         if request.path.startswith("/api/") and (request.method, request.path) not in signed:
-            scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not key.strip():
+            key = bearer_key(request.headers.get("Authorization", ""))
+            if key is None:
                 raise NotAuthenticatedError("send an API key: Authorization: Bearer KEY")
-            g.principal = keys.principal_of(key.strip())
+            g.principal = keys.principal_of(key)
+
+
+def bearer_key(authorization: str) -> str | None:
+    """The key in the header, if there is one."""
+    scheme, _, key = authorization.partition(" ")
+    return key.strip() or None if scheme.lower() == "bearer" else None
 
 
 def current_principal() -> Principal:

@@ -82,5 +82,5 @@ def test_the_image_copies_only_what_exists_and_serves_what_the_embedded_facade_s
     told = re.search(r"^CMD \[(.+)\]", text.replace("\\\n", " "), re.MULTILINE)
     assert told is not None
     words = re.findall(r'"([^"]+)"', told[1])
-    assert words[-1] == command("0.0.0.0", 8700, 1, 8)[-1]
-    assert set(words[1:]) <= {*command("0.0.0.0", 8700, 1, 8), "-m"}
+    assert words[-1] == command("0.0.0.0", 8700, 1)[-1]
+    assert set(words[1:]) <= {*command("0.0.0.0", 8700, 1), "-m"}

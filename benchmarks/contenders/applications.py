@@ -31,6 +31,7 @@ from forecastle.store.database import Database
 from forecastle.store.objects import Objects
 from serving import authentication, problems
 from serving.application import create_application
+from serving.door import Door, create_door
 from serving.predictions import predictions_blueprint
 
 VARIABLE = "BENCHMARK_APPLICATION"
@@ -43,9 +44,10 @@ LAYERS: Mapping[str, str] = {
     "validation": "+ validation of the body",
     "features": "+ features, from what is remembered of history",
     "answer": "+ fast form, baselines and interval",
-    "log": "+ prediction id, passport and log: the whole façade",
+    "log": "+ prediction id, passport and log: all of it through Flask",
+    "door": "the whole façade: the same, answered at the door",
 }
-EMPTY, WHOLE = "empty", "log"
+EMPTY, FLASK, WHOLE = "empty", "log", "door"
 _ANSWER = {
     "value": 12.25,
     "prediction_range": {"min": 5.68, "max": 25.34, "target": 0.8},
@@ -62,8 +64,13 @@ def create() -> Flask:
     return application(layer, MODEL_TYPES[model_type], Settings.from_env())
 
 
+def create_whole() -> Door:
+    """The façade as it is served, with the benchmark's model type beside its own."""
+    return create_door(Settings.from_env(), MODEL_TYPES)
+
+
 def application(layer: str, model_type: ModelType, settings: Settings) -> Flask:
-    if layer == WHOLE:
+    if layer == FLASK:
         return create_application(settings, MODEL_TYPES)
     app = _empty(model_type) if layer == EMPTY else _layered(layer, model_type, settings)
     app.add_url_rule("/health/live", "live", lambda: "")

@@ -13,7 +13,7 @@ from benchmarks.contenders import HOST, Contender, server
 from benchmarks.contenders.applications import EMPTY, VARIABLE
 from benchmarks.contenders.house import House, environment
 from benchmarks.contenders.peers import run_uv
-from forecastle.embedded.facade_server import command as granian_command
+from forecastle.embedded.facade_server import command as facade_command
 from forecastle.embedded.process import Server
 from forecastle.registry.declaration import ModelType
 from projects import ROOT
@@ -25,14 +25,23 @@ THREADS = 8
 Command = Callable[[int], list[str]]
 
 
-def granian(workers: int = 1, threads: int = THREADS, *more: str) -> Command:
-    """As the product starts it, with other options where there are `more`."""
+def served(workers: int = 1) -> Command:
+    """The whole façade as the product starts it."""
 
     def command(port: int) -> list[str]:
-        *words, _ = granian_command(HOST, port, workers, threads)
-        return [*words, *more, FACTORY]
+        *words, _ = facade_command(HOST, port, workers)
+        return [*words, f"{FACTORY}_whole"]
 
     return command
+
+
+def granian(workers: int = 1, threads: int = THREADS) -> Command:
+    """Flask alone, behind the same server."""
+    return lambda port: [
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"),
+        *("--host", HOST, "--port", str(port), "--workers", str(workers), "--blocking-threads", str(threads)),
+        FACTORY,
+    ]
 
 
 def gunicorn(workers: int = 1, threads: int = THREADS) -> Command:

@@ -24,7 +24,7 @@ def server(folder: Path, settings: Settings, port: int) -> Server:
     address = f"http://{host}:{port}"
     return Server(
         name=NAME,
-        command=command(settings.http_host, port, settings.http_workers, settings.http_threads),
+        command=command(settings.http_host, port, settings.http_workers),
         environment=environment(folder, settings),
         folder=folder,
         address=address,
@@ -35,13 +35,13 @@ def server(folder: Path, settings: Settings, port: int) -> Server:
     )
 
 
-def command(host: str, port: int, workers: int, threads: int) -> list[str]:
+def command(host: str, port: int, workers: int) -> list[str]:
     """The command that serves the façade; it reads everything else from the environment."""
     return [
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--factory"),
-        *("--host", host, "--port", str(port), "--workers", str(workers), "--blocking-threads", str(threads)),
+        *(sys.executable, "-m", "granian", "--interface", "rsgi", "--factory"),
+        *("--host", host, "--port", str(port), "--workers", str(workers)),
         *("--respawn-failed-workers", "--workers-kill-timeout", "5s"),
-        "serving.application:create_application",
+        "serving.door:create_door",
     ]
 
 

@@ -102,6 +102,11 @@ class ServingModels:
                     return found
         raise self._nothing_serves(own if own in self._newest else model_type.name)
 
+    def at_once(self, model_type: ModelType, cluster: str) -> ServingVersion | None:
+        """As `for_cluster`, without waiting for anything: None where what should answer is not loaded."""
+        own = f"{model_type.name}.{cluster}"
+        return self._cache.find(own if own in self._newest else model_type.name)
+
     def refresh(self) -> None:
         """Bring what is loaded in line with the ledger. Raises ServerError where the database or S3 does not answer."""
         futures = [flight.future for flight in self._look()]

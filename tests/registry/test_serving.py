@@ -143,7 +143,7 @@ def test_a_promotion_whose_notice_was_lost_is_found_by_polling(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(following, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(following.ledger, "CHANNEL", "nobody_speaks_here")
+    monkeypatch.setattr(serving.ledger, "CHANNEL", "nobody_speaks_here")
     models = make_models()
     models.start()
     promoter.promote(model_type.name, 1, reviewer, "first")

@@ -1,0 +1,130 @@
+"""The door of the façade: what can be answered from memory is answered at once, and Flask answers everything else.
+
+A single request of a model type waits for nothing but its row: who asks, what serves and what is known are remembered.
+It is answered on the event loop, without a thread of its own. Whatever is not so, an unknown key, a body that is
+refused, a project that was not asked about yet, goes to Flask, which finds out, says what is wrong and lets it be
+remembered. There is one place for every rule: this one decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from flask import Flask, Response
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from forecastle.access.principals import Permission
+from forecastle.errors import ForecastleError
+from forecastle.registry.declaration import ModelType
+from forecastle.settings import Settings
+from forecastle.store.prediction_log import Failures, Submitted
+from serving.answering import Answerer, Scored
+from serving.application import EXTENSION, Parts, create_application
+from serving.authentication import Keys, bearer_key
+from serving.flask_adapter import FlaskAdapter, Headers, Scope
+from serving.problems import handle_forecastle_error, handle_unexpected
+
+JSON = "application/json"
+MOST_BYTES = 64 * 1024
+"""A longer body is read and looked at in a thread: it would keep others waiting."""
+
+
+def create_door(settings: Settings | None = None, model_types: Mapping[str, ModelType] | None = None) -> Door:
+    """The façade as RSGI serves it. Raises ConfigurationError."""
+    settings = settings or Settings.from_env()
+    app = create_application(settings, model_types)
+    parts: Parts = app.extensions[EXTENSION]
+    return Door(app, parts.answerer, parts.keys, settings.http_threads)
+
+
+class Door:
+    """An RSGI application over a Flask application and what that answers with."""
+
+    def __init__(self, app: Flask, answerer: Answerer, keys: Keys, threads: int) -> None:
+        self._flask = FlaskAdapter(app, threads)
+        self._answerer = answerer
+        self._keys = keys
+        self._routes = {
+            model_type.route: (model_type, model_type.request_type())
+            for model_type in answerer.models.model_types.values()
+        }
+        self._told: deque[tuple[asyncio.Future[Failures], Failures]] = deque()
+
+    async def __rsgi__(self, scope: Scope, protocol: Any) -> None:
+        route = self._routes.get(scope.path) if scope.method == "POST" and not scope.query_string else None
+        if route is None or not _is_small(scope.headers):
+            await self._flask.answer(scope, protocol)
+            return
+        body = await protocol()
+        scored = self._scored(*route, scope.headers, body)
+        if scored is None:
+            await self._flask.answer(scope, protocol, body)
+        else:
+            protocol.response_bytes(*await self._kept(scored))
+
+    def _scored(self, model_type: ModelType, request_type: type[BaseModel], headers: Any, body: bytes) -> Scored | None:
+        """The answer before its row is written; None where Flask has to see to it."""
+        key = bearer_key(headers.get("authorization", ""))
+        principal = None if key is None else self._keys.remembered(key)
+        if principal is None:
+            return None
+        try:
+            principal.require(Permission.PREDICT)
+            scored = self._answerer.at_once(model_type, request_type.model_validate_json(body), principal)
+        except Exception:  # noqa: BLE001 - whatever it is, Flask comes upon it too, says so and writes it down
+            return None
+        return scored if scored.rows else None
+
+    async def _kept(self, scored: Scored) -> tuple[int, Headers, bytes]:
+        """Status, headers and body, once the row is durable or refused."""
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[Failures] = loop.create_future()
+        log = self._answerer.log
+        try:
+            submitted = log.submit(scored.rows, partial(self._tell, loop, told))
+            patience = loop.call_later(log.patience_seconds, self._give_up, submitted, told)
+            try:
+                (answer,) = scored.kept(await told)
+            finally:
+                patience.cancel()
+        except ForecastleError as error:
+            answer = error
+        except Exception as error:  # noqa: BLE001 - a request that fails by itself
+            return _parts(handle_unexpected(error))
+        if isinstance(answer, ForecastleError):
+            return _parts(handle_forecastle_error(answer))
+        return 200, [("content-type", JSON)], to_json(answer)
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, told: asyncio.Future[Failures], failures: Failures) -> None:
+        """What the log says, in its thread; the loop is woken once for all that it says meanwhile."""
+        self._told.append((told, failures))
+        if len(self._told) == 1:
+            with suppress(RuntimeError):  # the server is going down, and nobody waits any more
+                loop.call_soon_threadsafe(self._pass_on)
+
+    def _pass_on(self) -> None:
+        while self._told:
+            told, failures = self._told.popleft()
+            if not told.done():  # else its client went away, or its patience ended
+                told.set_result(failures)
+
+    def _give_up(self, submitted: Submitted, told: asyncio.Future[Failures]) -> None:
+        self._answerer.log.give_up(submitted)
+        if not told.done():
+            told.set_exception(self._answerer.log.too_slow())
+
+
+def _is_small(headers: Any) -> bool:
+    """Whether it is JSON, and no more of it than is looked at here."""
+    length = headers.get("content-length", "")
+    return headers.get("content-type") == JSON and length.isdecimal() and int(length) <= MOST_BYTES
+
+
+def _parts(response: Response) -> tuple[int, Headers, bytes]:
+    return response.status_code, [(name.lower(), value) for name, value in response.headers], response.get_data()
