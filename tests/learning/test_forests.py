@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 from array import array
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trees import NUMBERS, trees
 
 from forecastle.features.issues import IssueFeatures
 from forecastle.features.levels import LogLevels, LogScale
@@ -34,9 +34,6 @@ from forecastle.learning.forms import (
 
 NAMES = ("count", "x", "y")
 LADDER = LogLevels(0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, ladder=(-1.0, 0.0, 2.0))
-# Few thresholds, which numbers hit exactly; thresholds of single trees are single-precision numbers.
-THRESHOLDS = st.sampled_from([-1.5, 0.0, 0.5, 1.0, 2.0])
-NUMBERS = THRESHOLDS | st.floats(-1e6, 1e6) | st.just(math.nan) | st.just(math.nextafter(2.0, 0.0)) | st.just(math.inf)
 ROWS = st.lists(st.tuples(st.floats(0, 5), NUMBERS, NUMBERS), min_size=1, max_size=150)
 
 
@@ -54,24 +51,6 @@ def issue(names: Sequence[str], numbers: Sequence[float], title: tuple[str, ...]
         spread=2.0,
         weight=1.0,
     )
-
-
-@st.composite
-def trees(draw: st.DrawFn, names: int = len(NAMES)) -> Tree:
-    """A tree of any shape, from a single leaf to twenty of them in a row; its nodes stand in the order they grew."""
-    nodes: list[list[float]] = [[-1, 0.0, -1, -1, False, draw(st.floats(-5, 5))]]
-    for _ in range(draw(st.integers(0, 20))):
-        leaf = draw(st.sampled_from([number for number, node in enumerate(nodes) if node[0] < 0]))
-        nodes[leaf][:5] = [
-            draw(st.integers(0, names - 1)),
-            draw(THRESHOLDS),
-            len(nodes),
-            len(nodes) + 1,
-            draw(st.booleans()),
-        ]
-        nodes += [[-1, 0.0, -1, -1, False, draw(st.floats(-5, 5))] for _ in range(2)]
-    feature, threshold, left, right, missing_left, value = (tuple(part) for part in zip(*nodes, strict=True))
-    return Tree(feature, threshold, left, right, missing_left, value)  # type: ignore[arg-type]
 
 
 def forests_of(names: Sequence[str] = NAMES) -> st.SearchStrategy[ForestForm]:
@@ -128,7 +107,8 @@ def test_more_rows_than_are_looked_at_together_keep_their_order() -> None:
 def test_trees_that_were_taken_apart_are_forgotten_with_their_form() -> None:
     form = ForestForm(NAMES, (Tree((-1,), (0.0,), (-1,), (-1,), (False,), (4.0,)),), 0.5, single=True)
     assert forests.forest_of(form) is forests.forest_of(form)
-    kept = len(forests._FORESTS)
+    kept_as = id(form)
+    assert kept_as in forests._FORESTS
     del form
     gc.collect()
-    assert len(forests._FORESTS) == kept - 1
+    assert kept_as not in forests._FORESTS
