@@ -54,6 +54,14 @@ class Parts:
 
     keys: authentication.Keys
     answerer: Answerer
+    announcements: Announcements | None
+
+    def close(self) -> None:
+        """Write what waits, and stop following what changes."""
+        self.answerer.log.close()
+        self.answerer.models.stop()
+        if self.announcements is not None:
+            self.announcements.stop()
 
 
 def create_application(settings: Settings | None = None, model_types: Mapping[str, ModelType] | None = None) -> Flask:
@@ -144,7 +152,7 @@ def build(
         for name, model_type in model_types.items()
     }
     answerer = Answerer(histories, models, PredictionLog(database))
-    app.extensions[EXTENSION] = Parts(keys, answerer)
+    app.extensions[EXTENSION] = Parts(keys, answerer, announcements)
     app.register_api(predictions_blueprint(model_types, answerer, database, _PROBLEM_RESPONSES))
     app.register_api(batches_blueprint(model_types, answerer, most_streams, _PROBLEM_RESPONSES))
     app.register_api(models_blueprint(models, _PROBLEM_RESPONSES))

@@ -24,9 +24,9 @@ from forecastle.errors import ForecastleError
 from forecastle.registry.declaration import ModelType
 from forecastle.settings import Settings
 from forecastle.store.prediction_log import Failures, Submitted
-from serving.answering import Answerer, Scored
+from serving.answering import Scored
 from serving.application import EXTENSION, Parts, create_application
-from serving.authentication import Keys, bearer_key
+from serving.authentication import bearer_key
 from serving.flask_adapter import FlaskAdapter, Headers, Scope
 from serving.problems import handle_forecastle_error, handle_unexpected
 
@@ -40,21 +40,25 @@ def create_door(settings: Settings | None = None, model_types: Mapping[str, Mode
     settings = settings or Settings.from_env()
     app = create_application(settings, model_types)
     parts: Parts = app.extensions[EXTENSION]
-    return Door(app, parts.answerer, parts.keys, settings.http_threads)
+    return Door(app, parts, settings.http_threads)
 
 
 class Door:
     """An RSGI application over a Flask application and what that answers with."""
 
-    def __init__(self, app: Flask, answerer: Answerer, keys: Keys, threads: int) -> None:
+    def __init__(self, app: Flask, parts: Parts, threads: int) -> None:
         self._flask = FlaskAdapter(app, threads)
-        self._answerer = answerer
-        self._keys = keys
+        self._parts = parts
+        self._answerer = parts.answerer
         self._routes = {
             model_type.route: (model_type, model_type.request_type())
-            for model_type in answerer.models.model_types.values()
+            for model_type in parts.answerer.models.model_types.values()
         }
         self._told: deque[tuple[asyncio.Future[Failures], Failures]] = deque()
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The server ends."""
+        self._parts.close()
 
     async def __rsgi__(self, scope: Scope, protocol: Any) -> None:
         route = self._routes.get(scope.path) if scope.method == "POST" and not scope.query_string else None
@@ -71,7 +75,7 @@ class Door:
     def _scored(self, model_type: ModelType, request_type: type[BaseModel], headers: Any, body: bytes) -> Scored | None:
         """The answer before its row is written; None where Flask has to see to it."""
         key = bearer_key(headers.get("authorization", ""))
-        principal = None if key is None else self._keys.remembered(key)
+        principal = None if key is None else self._parts.keys.remembered(key)
         if principal is None:
             return None
         try:

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from flask import Flask
 from psycopg import sql
+from questions import effort_question, question
 from versions import EFFORT, MODEL_TYPE, Aliases, issues_of, make_version
 from werkzeug.test import TestResponse
 
@@ -87,14 +88,6 @@ class House:
 
     def predictions(self) -> int:
         return int(self.row("select count(*) as number from predictions")["number"])
-
-
-def question() -> dict[str, Any]:
-    return {"project_id": "DEMO1", "title": "Migrate the cluster in admin", "description": "again", "issue_type": "Bug"}
-
-
-def effort_question() -> dict[str, Any]:
-    return {"project_id": "DONE1", "title": "Migrate the cluster in admin", "component": "admin", "issue_type": "Bug"}
 
 
 @pytest.fixture(scope="session")
