@@ -5,6 +5,7 @@ Reads from standard input what to ask and how often, and everything else from th
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import cycle
 from typing import Any
@@ -20,11 +21,13 @@ from typing import Any
 from flask import Flask
 from werkzeug.test import create_environ
 
-from benchmarks.contenders.applications import LAYERS, MODEL_TYPES, application
+from benchmarks.contenders.applications import LAYERS, MODEL_TYPES, WHOLE, application
 from benchmarks.contenders.house import House, environment
 from benchmarks.load.figures import interleave
+from forecastle.registry.declaration import ModelType
 from forecastle.settings import Settings
 from projects import ROOT
+from serving.door import Door, create_door
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,18 @@ def measure(job: Job) -> dict[str, list[float]]:
     model_type, settings = MODEL_TYPES[job.model_type], Settings.from_env()
     measures: dict[str, Callable[[], float]] = {}
     for layer in LAYERS:
-        ask = partial(_call, application(layer, model_type, settings), model_type.route, job.headers)
+        ask = _asking(layer, model_type, settings, job.headers)
         for body in job.bodies:
             ask(body)
         measures[layer] = partial(_microseconds, ask, job)
     return interleave(measures, job.rounds)
+
+
+def _asking(layer: str, model_type: ModelType, settings: Settings, headers: Mapping[str, str]) -> Callable[[str], None]:
+    if layer == WHOLE:
+        scope = _Scope(model_type.route, {name.lower(): value for name, value in headers.items()})
+        return partial(_call_door, asyncio.new_event_loop(), create_door(settings, MODEL_TYPES), scope)
+    return partial(_call, application(layer, model_type, settings), model_type.route, headers)
 
 
 def _microseconds(ask: Callable[[str], None], job: Job) -> float:
@@ -79,6 +89,44 @@ def _call(app: Flask, route: str, headers: Mapping[str, str], body: str) -> None
     b"".join(app.wsgi_app(_environ(route, tuple(headers.items()), body), start_response))
     if not statuses[0].startswith("200"):
         raise RuntimeError(f"an answer with status {statuses[0]}")
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """A request as RSGI tells it."""
+
+    path: str
+    headers: Mapping[str, str]
+    method: str = "POST"
+    query_string: str = ""
+    http_version: str = "1.1"
+    server: str = "127.0.0.1:80"
+    client: str = "127.0.0.1:1024"
+    scheme: str = "http"
+    authority: str | None = None
+
+
+@dataclass
+class _Protocol:
+    """Stands where the server hands over a body and takes the answer."""
+
+    body: bytes
+    status: int = 0
+
+    async def __call__(self) -> bytes:
+        return self.body
+
+    def response_bytes(self, status: int, headers: Any, body: bytes) -> None:
+        self.status = status
+
+
+def _call_door(loop: asyncio.AbstractEventLoop, door: Door, scope: _Scope, body: str) -> None:
+    encoded = body.encode()
+    told = {**scope.headers, "content-type": "application/json", "content-length": str(len(encoded))}
+    protocol = _Protocol(encoded)
+    loop.run_until_complete(door.__rsgi__(replace(scope, headers=told), protocol))
+    if protocol.status != 200:
+        raise RuntimeError(f"an answer with status {protocol.status}")
 
 
 def _environ(route: str, headers: tuple[tuple[str, str], ...], body: str) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from benchmarks.contenders import HOST, Contender, Started
-from benchmarks.contenders.applications import EMPTY, LAYERS, MODEL_TYPES, WHOLE
-from benchmarks.contenders.flask_servers import FlaskServers, granian, gunicorn, waitress
+from benchmarks.contenders.applications import EMPTY, FLASK, LAYERS, MODEL_TYPES, WHOLE
+from benchmarks.contenders.flask_servers import FlaskServers, granian, gunicorn, served, waitress
 from benchmarks.contenders.house import PROJECT, House, keep_issues, make_projects, text_bundle
 from benchmarks.contenders.in_process import Job, layers_cpu
 from benchmarks.contenders.peers import Peers
@@ -66,8 +66,11 @@ class Serving:
 
     def contenders(self, workers: int) -> list[Contender]:
         """The façade, the empty answer on the same server, and all peers."""
-        layers = {"empty Flask answer": EMPTY, FACADE: WHOLE}
-        own = [self.facade(name, granian(workers), layer) for name, layer in layers.items()]
+        own = [
+            self.facade("empty Flask answer", granian(workers), EMPTY),
+            self.facade(FACADE, served(workers), WHOLE),
+            self.facade(f"{FACADE}, Flask alone", granian(workers), FLASK),
+        ]
         peers = [] if self.peers is None else self.peers.contenders(workers)
         return own + (peers[1:3] if self.quick else peers)
 
@@ -93,13 +96,13 @@ def measure_servers(serving: Serving) -> list[Row]:
         "Granian, 2 threads, 2 workers": granian(2, 2),
         "gunicorn, gthread, 8 threads, 2 workers": gunicorn(2),
     }
-    asked = [serving.facade(name, command) for name, command in commands.items()]
+    asked = [serving.facade(name, command, FLASK) for name, command in commands.items()]
     return as_rows(serving.bench.compare(asked[: 3 if serving.quick else None], serving.numeric.expected))
 
 
 def measure_layers(serving: Serving) -> list[Row]:
     """Every layer in process and over HTTP; each has what stands above it."""
-    asked = [replace(serving.facade(layer, granian(), layer), value_of=None) for layer in LAYERS]
+    asked = [replace(serving.facade(layer, _server_of(layer), layer), value_of=None) for layer in LAYERS]
     over_http = {row["server"]: row for row in as_rows(serving.bench.compare(asked, []))}
     cpu = _cpu(serving, NUMERIC, serving.bodies)
     names = ("requests/s", "least to most", "p50 ms", "CPU ms", "PostgreSQL ms")
@@ -109,6 +112,10 @@ def measure_layers(serving: Serving) -> list[Row]:
         rows.append({"layer": about, **in_process, **{name: over_http[layer][name] for name in names}})
         before = cpu[layer]
     return rows
+
+
+def _server_of(layer: str) -> Callable[[int], list[str]]:
+    return served() if layer == WHOLE else granian()
 
 
 def _cpu(serving: Serving, model_type: ModelType, bodies: Sequence[str]) -> dict[str, float]:
@@ -125,7 +132,7 @@ def measure_text(serving: Serving) -> list[Row]:
     serving.house.promote(EFFORT, text_bundle(model_type, 500 if serving.quick else HISTORIES[-1]))
     cpu = {name: _cpu(serving, model_type, asked) for name, asked in bodies.items()}
     asked = [
-        serving.asked(name, granian(), WHOLE, model_type, found, "predicted_hours") for name, found in bodies.items()
+        serving.asked(name, served(), WHOLE, model_type, found, "predicted_hours") for name, found in bodies.items()
     ]
     rows: list[Row] = [
         {"layer": about, **{f"{name} µs": round(found[layer]) for name, found in cpu.items()}}
@@ -186,7 +193,7 @@ def _with_models(serving: Serving, models: int) -> Contender:
         house.promote(f"{EFFORT}.{project}", replace(bundle, manifest=replace(bundle.manifest, rows=number)))
     issue, *_ = map(json.loads, _effort_bodies(house, HISTORIES[0]))
     bodies = [json.dumps({**issue, "project_id": key}) for key in (*own, issue["project_id"])]
-    return serving.asked(FACADE, granian(2), WHOLE, model_type, bodies, "predicted_hours")
+    return serving.asked(FACADE, served(2), WHOLE, model_type, bodies, "predicted_hours")
 
 
 @dataclass(frozen=True)
@@ -202,7 +209,7 @@ PARTS: Mapping[str, Part] = {
         "The numeric model type. Each answers the same requests with the same 200 trees; the answers were compared.",
         measure_peers,
     ),
-    "servers": Part("Servers for Flask", "The whole façade behind each.", measure_servers),
+    "servers": Part("Servers for Flask", "All of it through Flask, behind each.", measure_servers),
     "layers": Part(
         "Layer by layer: numbers alone",
         "Each line has all that stands above it. In process is CPU of the façade without HTTP; CPU ms is over HTTP.",
