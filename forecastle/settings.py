@@ -202,7 +202,9 @@ class Settings:
     http_host: str = _setting("FORECASTLE_HTTP_HOST", "127.0.0.1", "address on which the façade listens")
     http_port: int = _setting("FORECASTLE_HTTP_PORT", 8700, "port of the façade; 0 takes a free one", _port)
     http_workers: int = _setting("FORECASTLE_HTTP_WORKERS", 1, "worker processes of the façade", _positive)
-    http_threads: int = _setting("FORECASTLE_HTTP_THREADS", 8, "threads a façade worker answers with", _positive)
+    http_threads: int = _setting(
+        "FORECASTLE_HTTP_THREADS", 8, "threads of a façade worker, for all that is not answered at once", _positive
+    )
     pool_size: int = _setting("FORECASTLE_POOL_SIZE", 8, "most PostgreSQL connections in a process's pool", _positive)
     model_cache_mb: int = _setting(
         "FORECASTLE_MODEL_CACHE_MB", 256, "most memory of the versions that a façade worker holds, in MB", _positive

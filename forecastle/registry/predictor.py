@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from forecastle.monitoring.conformal import Thresholds
@@ -90,7 +90,8 @@ class Predictor:
         view = self.view_for(request)
         seen = self.model_type.masked(view, request)
         groups = {name: known.groups[name] for name in self.model_type.group_keys(seen) if name in known.groups}
-        known = replace(known, groups=groups)  # what was read may hold groups by fields that the view does not see
+        # What was read may hold groups by fields that the view does not see.
+        known = Known(known.project, groups, known.cases)
         found = None if self.bundle is None else self.bundle.views[view]
         return _Row(view, found, cluster, self.scorer.extract(seen, cluster, known), known)
 

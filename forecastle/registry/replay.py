@@ -65,7 +65,10 @@ class Replay:
 
 def input_digest(asked: Mapping[str, Any]) -> str:
     """SHA-256 of a request's fields in a form of their own."""
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_SORTED.encode(asked).encode()).hexdigest()
+
+
+_SORTED = json.JSONEncoder(sort_keys=True)
 
 
 def replay(database: Database, objects: Objects, model_type: ModelType, stored: StoredPrediction) -> Replay:
