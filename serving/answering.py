@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -148,6 +149,9 @@ class _Remembered:
         return found
 
 
+_project_of = lru_cache(4096)(UUID)
+
+
 def _stored(
     prediction_id: UUID,
     model_type: ModelType,
@@ -173,7 +177,7 @@ def _stored(
         git_commit=promotion.provenance["git.commit"],
         feature_digest=promotion.provenance["feature.digest"],
         bundle_digest=version.bundle_digest,
-        project_id=UUID(answered.cluster),
+        project_id=_project_of(answered.cluster),
         principal=principal.name,
         moment=moment,
         input_digest=input_digest(asked),
