@@ -169,7 +169,7 @@ def _stored(
         model_version=promotion.to_version,
         alias=PRODUCTION,
         run_id=promotion.provenance["run_id"],
-        dataset_digest=promotion.provenance["dataset.digest"],
+        dataset_digest=promotion.provenance["data.digest"],
         git_commit=promotion.provenance["git.commit"],
         feature_digest=promotion.provenance["feature.digest"],
         bundle_digest=version.bundle_digest,

@@ -53,7 +53,7 @@ class House:
         files = bundle.files()
         manifest = bundle.manifest
         provenance = {
-            "run_id": "benchmark", "git.commit": "benchmark", "dataset.digest": manifest.dataset_digest,
+            "run_id": "benchmark", "git.commit": "benchmark", "data.digest": manifest.dataset_digest,
             "feature.digest": manifest.feature_digest, "bundle.digest": digest_of_files(files),
         }  # fmt: skip
         version = VersionFiles(1, {f"{FOLDER}/{name}": content for name, content in files.items()}, provenance)

@@ -91,7 +91,7 @@ class Archive:
         versions = [version for version in self.mlflow.list_versions() if self.is_ours(version.name)]
         with self.database.transaction() as connection:
             decisions = decide(versions, _named(connection, versions), self.moment)
-            kept = {d.version.tags.get("dataset.digest", "") for d in decisions if d.stays_because is not None}
+            kept = {d.version.tags.get("data.digest", "") for d in decisions if d.stays_because is not None}
             datasets = references.unnamed_datasets(connection, self.moment - KEPT, kept)
         return Plan(tuple(decisions), tuple(datasets))
 

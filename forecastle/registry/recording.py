@@ -174,7 +174,7 @@ def _log_dataset(objects: Objects, version: DatasetVersion, found: datasets.Trai
             "dataset.unlearned": found.unlearned,
         }
     )
-    mlflow.set_tag("dataset.digest", version.digest)
+    mlflow.set_tag("data.digest", version.digest)
 
 
 def _origin(asked: TrainingRequest, fitted: Fitted, version: DatasetVersion, run_id: str) -> dict[str, object]:
@@ -286,7 +286,7 @@ def _register(
 ) -> Version:
     tags = {
         "model_type": asked.model_type.name,
-        "dataset.digest": version.digest,
+        "data.digest": version.digest,
         "dataset.version": str(version.version),
         "feature.digest": fitted.bundle.manifest.feature_digest,
         "bundle.digest": digest_of_files(fitted.bundle.files()),

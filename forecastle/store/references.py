@@ -48,7 +48,8 @@ def unnamed_datasets(connection: Connection, before: datetime, named: Collection
         "select name, version, object_name from dataset_versions as old where created_at < %(before)s "
         "and version < (select max(version) from dataset_versions as every where every.name = old.name) "
         "and digest <> all(%(named)s) and digest not in (select digest from used) "
-        "and not exists (select 1 from promotions where provenance ->> 'dataset.digest' = old.digest) "
+        "and not exists (select 1 from promotions where old.digest in "
+        "(provenance ->> 'data.digest', provenance ->> 'dataset.digest')) "  # steps of before name it so
         "order by name, version",
         {"before": before, "named": list(named)},
     )

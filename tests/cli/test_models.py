@@ -193,7 +193,7 @@ def test_two_versions_stand_side_by_side(desk: Desk) -> None:
     assert (found["1"]["metrics"], found["2"]["metrics"]) == ({"mae": 2.0}, {"mae": 1.5})
     assert found["1"]["baselines"] == {"mae.rolling_median": 2.5}
     assert found["1"]["params"] == {"candidate": "blend"}
-    assert {"dataset.digest", "feature.digest", "git.commit"} <= set(found["2"]["origin"])
+    assert {"data.digest", "feature.digest", "git.commit"} <= set(found["2"]["origin"])
     table = desk.run("rita", "diff", NAME, 1, 2)
     assert [line.split("|")[2].strip() for line in table.out.splitlines()[2:]] == ["gate.verdict", "mae"]
     assert "more are equal" in table.err

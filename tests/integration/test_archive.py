@@ -164,7 +164,7 @@ def test_a_data_set_goes_with_its_file_when_no_version_names_it_any_more(shelf: 
             )
     for _ in range(4):
         shelf.add_version()
-    shelf.client.set_model_version_tag(MODEL, "1", "dataset.digest", "digest 1")
+    shelf.client.set_model_version_tag(MODEL, "1", "data.digest", "digest 1")
     assert [one.version for one in shelf.archive().plan().datasets] == [1]
     assert shelf.remove().datasets == 1
     assert list(shelf.objects.list("datasets/")) == ["datasets/2"]

@@ -32,7 +32,7 @@ from forecastle.store.objects import Objects
 MODEL_TYPE = projects.get_model_type("delivery.story_points")
 NAME = MODEL_TYPE.name
 REVIEWER = Principal("rita", Role.REVIEWER)
-PROVENANCE = {"gate.verdict": "PROMOTE", "run_id": "r", "dataset.digest": "d", "git.commit": "g", "feature.digest": "f"}
+PROVENANCE = {"gate.verdict": "PROMOTE", "run_id": "r", "data.digest": "d", "git.commit": "g", "feature.digest": "f"}
 
 
 @dataclass

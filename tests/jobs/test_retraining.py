@@ -133,7 +133,7 @@ def test_what_a_decision_had_trained_is_promoted_where_policy_gate_and_people_al
     monkeypatch.setattr(projects, "get_model_type", lambda name: model_type)
     monkeypatch.setattr(retraining, "loadable", lambda model_types: lambda name, found: None)
     decision = shop.decide()
-    provenance = {"run_id": "trained", "dataset.digest": "d", **told}
+    provenance = {"run_id": "trained", "data.digest": "d", **told}
     files = VersionFiles(7, {"bundle/manifest.json": b"{}"}, provenance)
     registry = Registry({7: files}, told=told, block=block)
     with shop.database.transaction() as connection:

@@ -63,7 +63,7 @@ class FakeAliases:
 
     def version_files(self, name: str, version: int) -> VersionFiles:
         provenance = {
-            "run_id": f"run{version}", "dataset.digest": "d", "git.commit": "c", "feature.digest": "f",
+            "run_id": f"run{version}", "data.digest": "d", "git.commit": "c", "feature.digest": "f",
             "gate.verdict": "PROMOTE",
         }  # fmt: skip
         return VersionFiles(version, self.versions[version], {**provenance, **self.provenance})

@@ -15,6 +15,7 @@ from forecastle.registry.archive import KEPT, KEPT_VERSIONS, Decision, decide
 from forecastle.registry.cleanup import RunningRun
 from forecastle.registry.lost_runs import FORGOTTEN_AFTER, job_of, lost_because, name_of
 from forecastle.registry.mlflow_rest import Version
+from forecastle.registry.verification import verify
 from forecastle.store.database import Database
 from forecastle.store.identifiers import new_id
 from forecastle.store.predictions import write_predictions
@@ -122,7 +123,9 @@ def test_the_ledger_and_logged_predictions_are_asked_at_once(database: Database)
         assert named_versions(connection, []) == set()
 
 
-@pytest.mark.parametrize("named_by", ["nobody", "a version", "the ledger", "a prediction", "its age"])
+@pytest.mark.parametrize(
+    "named_by", ["nobody", "a version", "the ledger", "the ledger of before", "a prediction", "its age"]
+)
 def test_a_dataset_version_goes_only_where_nobody_names_it(database: Database, named_by: str) -> None:
     days = 10 if named_by == "its age" else 100
     with database.transaction() as connection:
@@ -133,10 +136,11 @@ def test_a_dataset_version_goes_only_where_nobody_names_it(database: Database, n
                 "span_from, span_until, created_at) values (%s, %s, %s, %s, %s, 1, 1, 'date', '', '', %s)",
                 (new_id(), MODEL, number, f"digest {number}", f"datasets/{number}", NOW - timedelta(days=days)),
             )
-        if named_by == "the ledger":
-            provenance = {"dataset.digest": "digest 1"}
+        if "the ledger" in named_by:
+            provenance = {"dataset.digest" if named_by.endswith("before") else "data.digest": "digest 1"}
             moved = Promotion(new_id(), "promote", MODEL, None, 9, "rita", "r", "HOLD", False, (), provenance)
-            add_step(connection, moved, "confirmed")
+            assert add_step(connection, moved, "confirmed").promotion.provenance == {"data.digest": "digest 1"}
+            assert verify(connection).broken is None
     if named_by == "a prediction":
         write_predictions(database, [a_prediction(project, dataset_digest="digest 1")])
     named = {"digest 1"} if named_by == "a version" else {"another"}

@@ -72,7 +72,7 @@ def decide(database: Database, objects: Objects, gated_type: ModelType, rows: Ex
 
 def promote(database: Database, objects: Objects, reviewer: Principal, files: dict[str, bytes]) -> None:
     kept = VersionFiles(1, {f"bundle/{name}": content for name, content in files.items()}, {})
-    provenance = {"run_id": "r", "dataset.digest": "d", "git.commit": "c", "feature.digest": "f"}
+    provenance = {"run_id": "r", "data.digest": "d", "git.commit": "c", "feature.digest": "f"}
     aliases = Aliases({1: replace(kept, provenance=provenance)})
     Promoter(database, objects, aliases, lambda name, version: None).promote(NAME, 1, reviewer, "the first one")
 

@@ -173,7 +173,7 @@ def test_a_passport_shows_every_digest_as_it_was_promoted(house: Any) -> None:
     assert response.status_code == 200
     passport, version = response.get_json(), house.versions[1]
     assert passport["run_id"] == version.provenance["run_id"]
-    assert passport["dataset_digest"] == version.provenance["dataset.digest"]
+    assert passport["dataset_digest"] == version.provenance["data.digest"]
     assert passport["git_commit"] == version.provenance["git.commit"]
     assert passport["feature_digest"] == version.provenance["feature.digest"]
     assert passport["bundle_digest"] == bundle_digest(version)

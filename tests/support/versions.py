@@ -59,7 +59,7 @@ def make_version(number: int, issues: int, model_type: ModelType = MODEL_TYPE) -
     files = {f"bundle/{name}": content for name, content in fitted.bundle.files().items()}
     provenance = {
         "run_id": f"run-{number}",
-        "dataset.digest": digest,
+        "data.digest": digest,
         "git.commit": hashlib.sha1(str(number).encode()).hexdigest(),
         "feature.digest": digest_of_features(model_type),
         "trained_by": "tester",
