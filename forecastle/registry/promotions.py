@@ -23,7 +23,7 @@ from forecastle.registry.review import VERDICT_TAG, Review, review
 from forecastle.settings import FourEyes
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Connection, Database
-from forecastle.store.gate_looks import find_verdict
+from forecastle.store.gate_looks import find_head, find_verdict
 from forecastle.store.identifiers import new_id
 from forecastle.store.objects import Objects, digest_of
 from forecastle.store.promotions import ApprovedFile, LedgerStep, Promotion
@@ -126,6 +126,14 @@ class Promoter:
         with self.database.transaction() as connection:
             verdict = find_verdict(connection, run_id)
         return tags if verdict is None else {**tags, VERDICT_TAG: verdict}
+
+    def head_at_gate(self, run_id: str) -> str:
+        """The head against which the gate decided on this run's version. Raises PreconditionFailedError without."""
+        with self.database.transaction() as connection:
+            head = find_head(connection, run_id)
+        if head is None:
+            raise PreconditionFailedError("nothing says what its gate had compared it with")
+        return head
 
     def rollback(self, model_name: str, principal: Principal, reason: str, *, head: str | None = None) -> LedgerStep:
         """Let the version serve that served before. It was reviewed when it was promoted, and is not anew.

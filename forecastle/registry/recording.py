@@ -257,7 +257,7 @@ def _report_address(run_id: str) -> str:
 
 def _log_evidence(gated: Gated, report: ValidationReport) -> None:
     """What a reviewer decides on, beside the report."""
-    mlflow.log_dict(gated.decision.as_json(), "gate.json")
+    mlflow.log_dict(gated.as_json(), "gate.json")
     mlflow.log_text(gated.decision.as_markdown(), "gate.md")
     mlflow.log_dict(asdict(report), "validation.json")
     mlflow.set_tag(VERDICT_TAG, str(gated.decision.verdict))
@@ -266,7 +266,7 @@ def _log_evidence(gated: Gated, report: ValidationReport) -> None:
 def _use_up(database: Database, model_name: str, version: int, run_id: str, gated: Gated) -> None:
     """Keep the decision and the rows it rests on."""
     decision = gated.decision
-    look = Look(model_name, version, run_id, str(decision.verdict), decision.as_json(), gated.used)
+    look = Look(model_name, version, run_id, str(decision.verdict), gated.as_json(), gated.used)
     with database.transaction() as connection:
         add_look(connection, look)
         if decision.verdict is Verdict.REJECT:
