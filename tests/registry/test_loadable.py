@@ -40,6 +40,12 @@ def test_what_is_no_bundle_may_not(model_type: ModelType, version: VersionFiles)
         loadable({model_type.name: model_type})(model_type.name, replace(version, files={"bundle/manifest.json": b"?"}))
 
 
+def test_a_bundle_that_lacks_a_file_may_not(model_type: ModelType, version: VersionFiles) -> None:
+    files = {name: content for name, content in version.files.items() if name != "bundle/skill.json"}
+    with pytest.raises(IntegrityError, match=r"skill\.json"):
+        loadable({model_type.name: model_type})(model_type.name, replace(version, files=files))
+
+
 def test_a_bundle_of_other_feature_code_may_not(model_type: ModelType, version: VersionFiles) -> None:
     other = replace(model_type, feature_modules=(*model_type.feature_modules, "json"))
     with pytest.raises(FeatureCodeError):

@@ -48,8 +48,9 @@ class Registrar:
         self.client.log_model_artifacts(model, str(self.folder))
         return Logged(run, model)
 
-    def register(self, name: str, logged: Logged, verdict: str | None = "PROMOTE") -> None:
-        """One more version of this registered model; no gate met it where there is no verdict."""
+    def register(self, name: str, logged: Logged, verdict: str | None = "PROMOTE") -> int:
+        """One more version of this registered model, and its number; no gate met it where there is no verdict."""
         tags = {**self.tags, **({VERDICT_TAG: verdict} if verdict else {})}
         source = f"models:/{logged.model_id}"
-        self.client.create_model_version(name, source, logged.run_id, tags=tags, model_id=logged.model_id)
+        made = self.client.create_model_version(name, source, logged.run_id, tags=tags, model_id=logged.model_id)
+        return int(made.version)
