@@ -14,7 +14,7 @@ from forecastle.registry.dataset import load_version
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import Row
 from forecastle.registry.predictor import Prediction, Predictor
-from forecastle.registry.promotions import NEVER_MOVED, approved_files, head_of, versions_served
+from forecastle.registry.served import NEVER_MOVED, approved_files, head_of, versions_served
 from forecastle.store import datasets
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Database

@@ -18,8 +18,8 @@ from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 from forecastle.errors import ConfigurationError, ForecastleError, NotFoundError, ServerError
+from forecastle.registry.aliases import VersionFiles
 from forecastle.registry.bundle import FOLDER
-from forecastle.registry.promotions import VersionFiles
 from forecastle.settings import Settings
 from forecastle.store.promotions import in_names_of_today
 

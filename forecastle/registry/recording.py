@@ -20,13 +20,13 @@ from forecastle.monitoring.decision import Replacement
 from forecastle.monitoring.verdict import Verdict
 from forecastle.notify.alerts import Kind, raise_alert
 from forecastle.registry import dataset as datasets
+from forecastle.registry.aliases import STAGING
 from forecastle.registry.bundle import digest_of_files
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import extract_all
 from forecastle.registry.gating import Gated, gate_candidate
 from forecastle.registry.incumbents import find_incumbents
 from forecastle.registry.mlflow_rest import Version
-from forecastle.registry.promotions import STAGING
 from forecastle.registry.results import Results, overall_results
 from forecastle.registry.review import VERDICT_TAG
 from forecastle.registry.run_log import log_dataset, log_evidence, log_fit, log_models, report_address

@@ -15,8 +15,8 @@ from forecastle.access.principals import Role, add_user
 from forecastle.generator.issues import Portfolio, generate_issues
 from forecastle.records.issues import IssueRecord
 from forecastle.registry.mlflow_rest import MlflowRest, Version
-from forecastle.registry.promotions import NEVER_MOVED, head_of
 from forecastle.registry.retraining import Asked, decide
+from forecastle.registry.served import NEVER_MOVED, head_of
 from forecastle.settings import Settings
 from forecastle.store import job_runs
 from forecastle.store import promotions as ledger

@@ -18,9 +18,10 @@ import projects
 from forecastle.access.principals import Principal, Role, add_user
 from forecastle.embedded.servers import running
 from forecastle.generator.issues import Portfolio, generate_issues
+from forecastle.registry.aliases import VersionFiles
 from forecastle.registry.dataset import rows_of_issues
 from forecastle.registry.examples import extract_all
-from forecastle.registry.promotions import Promoter, VersionFiles
+from forecastle.registry.promotions import Promoter
 from forecastle.registry.training import fit
 from forecastle.registry.walking import Budget
 from forecastle.settings import Settings

@@ -17,8 +17,9 @@ from versions import MODEL_TYPE, forget_ledgers, issues_of
 
 from forecastle.access.principals import Role, add_user
 from forecastle.embedded.servers import running
+from forecastle.registry.aliases import PREVIOUS, PRODUCTION
 from forecastle.registry.mlflow_rest import MlflowRest
-from forecastle.registry.promotions import PREVIOUS, PRODUCTION, Promoter
+from forecastle.registry.promotions import Promoter
 from forecastle.registry.reconciling import Reconciler
 from forecastle.registry.verification import verify
 from forecastle.settings import Settings

@@ -18,10 +18,12 @@ from versions import MODEL_TYPE
 
 import projects
 from forecastle.access.principals import Principal, Role
+from forecastle.registry.aliases import PREVIOUS, PRODUCTION
 from forecastle.registry.loading import load_serving, loadable
 from forecastle.registry.mlflow_rest import MlflowRest
-from forecastle.registry.promotions import PREVIOUS, PRODUCTION, Promoter, versions_served
+from forecastle.registry.promotions import Promoter
 from forecastle.registry.reconciling import Reconciler
+from forecastle.registry.served import versions_served
 from forecastle.registry.verification import verify, witnesses_of
 from forecastle.settings import Settings
 from forecastle.store import promotions as ledger

@@ -13,7 +13,8 @@ from shop import DAY, EFFORT, Shop, issues
 from versions import Aliases
 
 import projects
-from forecastle.registry.promotions import NEVER_MOVED, VersionFiles
+from forecastle.registry.aliases import VersionFiles
+from forecastle.registry.served import NEVER_MOVED
 from forecastle.settings import Settings
 from forecastle.store import job_runs
 from forecastle.store import promotions as ledger

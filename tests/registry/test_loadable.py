@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from forecastle.errors import FeatureCodeError, IntegrityError, NotFoundError
+from forecastle.registry.aliases import VersionFiles
 from forecastle.registry.bundle import digest_of_files
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.loading import loadable
-from forecastle.registry.promotions import VersionFiles
 from forecastle.registry.training import Fitted
 
 

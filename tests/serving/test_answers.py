@@ -13,8 +13,8 @@ import pytest
 from forecastle.access.principals import Principal, Role
 from forecastle.errors import IntegrityError, ServerError
 from forecastle.features.packing import unpack_known
+from forecastle.registry.aliases import VersionFiles
 from forecastle.registry.bundle import digest_of_files
-from forecastle.registry.promotions import VersionFiles
 from forecastle.store.prediction_log import PredictionLog
 from forecastle.store.prediction_months import drop_month, list_months
 from forecastle.store.tenants import get_project

@@ -11,12 +11,13 @@ from forecastle.errors import NotFoundError
 from forecastle.generator.dated import DatedPortfolio, generate_dated_issues
 from forecastle.generator.issues import Portfolio, generate_issues
 from forecastle.records.issues import IssueRecord
+from forecastle.registry.aliases import VersionFiles
 from forecastle.registry.bundle import digest_of_features
 from forecastle.registry.dataset import digest_of_rows, rows_of_issues
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import extract_all
 from forecastle.registry.mlflow_rest import MlflowRest
-from forecastle.registry.promotions import LEDGER_TAG, VersionFiles
+from forecastle.registry.promotions import LEDGER_TAG
 from forecastle.registry.training import DatasetInfo, fit
 from forecastle.registry.walking import Budget
 
