@@ -135,6 +135,13 @@ def mixed_up(issues: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     return [{**issue, "story_points": value} for issue, value in zip(issues, wrong, strict=True)]
 
 
+def why_rejected(client: MlflowClient, version: int, artifact: str, folder: Path) -> str:
+    """What this artifact says of a version that its gate rejected."""
+    rejected = client.get_model_version(NAME, str(version))
+    assert (rejected.tags["gate.verdict"], rejected.aliases) == ("REJECT", [])
+    return Path(client.download_artifacts(rejected.run_id, artifact, str(folder))).read_text()
+
+
 def test_a_version_is_trained_reviewed_served_replaced_put_back_rolled_back_and_all_of_it_can_be_verified(
     life: Life, tmp_path: Path
 ) -> None:
@@ -154,14 +161,11 @@ def test_a_version_is_trained_reviewed_served_replaced_put_back_rolled_back_and_
     assert said.startswith(f"{PROJECTS * (ISSUES - OLD)} new, ")
     life.type("tina", "train", NAME)
     second = first + 1
-    rejected = client.get_model_version(NAME, str(second))
-    assert (rejected.tags["gate.verdict"], rejected.aliases) == ("REJECT", [])
-    decision = json.loads(Path(client.download_artifacts(rejected.run_id, "gate.json", str(tmp_path))).read_text())
-    measured = decision["measured"]
+    measured = json.loads(why_rejected(client, second, "gate.json", tmp_path))["measured"]
     assert (measured["rows"], measured["stands_in"]) == (PROJECTS * (ISSUES - OLD), False)
     assert all(guard["passed"] for guard in measured["guards"])
     assert measured["production"]["found"]["low"] > 0.1  # it loses against what serves, and by nothing else
-    told = Path(client.download_artifacts(rejected.run_id, "gate.md", str(tmp_path))).read_text()
+    told = why_rejected(client, second, "gate.md", tmp_path)
     why = rf"worse, L > 0: \+\d+\.\d% against version {first} \(L \+\d+\.\d%, U \+\d+\.\d%\)"
     assert re.search(f"^- {why}$", told, re.MULTILINE), told
     assert life.is_told(Kind.PROMOTION_REJECTED)
@@ -179,6 +183,12 @@ def test_a_version_is_trained_reviewed_served_replaced_put_back_rolled_back_and_
     assert life.serves_in_time(second)
     life.type("rita", "models", "rollback", NAME, "-m", "it was wrong after all")
     assert life.serves_in_time(first)
+
+    with life.database.transaction() as connection:
+        connection.execute("update issues set story_points = -1 where key = 'DEMO2-7'")
+    life.type("tina", "train", NAME)
+    told = why_rejected(client, second + 1, "gate.md", tmp_path)
+    assert "guard data validation: 1 failures of its data in the expectation suite" in told
 
     history = life.documents("models", "history", NAME)
     moves = [(step["action"], step["to_version"], step["overridden"]) for step in reversed(history)]
