@@ -1,4 +1,4 @@
-"""Predictions in partitions beside the one table of before: upgrading, writing, looking up, removing.
+"""Predictions in partitions beside the one table of before: upgrading, writing, looking up, what they name, removing.
 
 Run by hand; starts the embedded PostgreSQL where DATABASE_URL names none: python -m benchmarks.partitions
 """
@@ -26,13 +26,14 @@ from forecastle.store.database import Connection, Database, temporary_database, 
 from forecastle.store.identifiers import new_id
 from forecastle.store.migrate import migrate, migrations
 from forecastle.store.predictions import StoredPrediction, get_prediction, insert_predictions, write_predictions
+from forecastle.store.references import named_by_ledger, read_logged
 from forecastle.store.tenants import default_workspace, ensure_projects
 from jobs.maintenance import BATCH_ROWS, remove_expired
 
 FAMILIES, MONTHS, BEFORE_PARTITIONS = ("delivery", "reliability"), 24, 2
 CLEANED_AT, PAST = datetime(2027, 1, 15, tzinfo=UTC), datetime(2026, 1, 15, tzinfo=UTC)
 """All that is filled in is past its retention then, and nothing that is written now."""
-BLOCKS, WRITES, LOOK_UPS = 20, 100, 200
+BLOCKS, WRITES, LOOK_UPS, ARCHIVED = 20, 100, 200, 200
 
 FILL = """
 insert into predictions (id, model_type, model_name, model_version, alias, run_id, dataset_digest, git_commit,
@@ -69,6 +70,7 @@ def main() -> None:
         with Database(former) as old, Database(copy) as new:
             _compare("write, a transaction each", _writes(old, new, sample), WRITES)
             _compare(f"look up by id, {len(FAMILIES)} x {MONTHS} months", _look_ups(old, new), LOOK_UPS)
+            _archive(new, rows)
         _copy(url, copy, dropped)
         with Database(former) as database, _timed(f"remove {rows:,} rows, one table, batches of {BATCH_ROWS:,}"):
             _delete_former(database)
@@ -142,6 +144,17 @@ def _look_ups(old: Database, new: Database) -> tuple[Callable[[], None], Callabl
     return of(old), of(new)
 
 
+def _archive(database: Database, rows: int) -> None:
+    """What archiving asks: once what predictions name, and before each version goes whether the ledger names it."""
+    with database.transaction() as connection:
+        connection.execute("analyze predictions")
+        with _timed(f"what {rows:,} predictions name"):
+            read_logged(connection)
+        with _timed(f"whether the ledger names one, of {ARCHIVED} versions"):
+            for version in range(ARCHIVED):
+                named_by_ledger(connection, [("m", version, f"run {version}")])
+
+
 def _compare(what: str, pair: tuple[Callable[[], None], Callable[[], None]], times: int) -> None:
     """Both in turns, so that whatever else runs slows both down."""
     seconds: list[list[float]] = [[], []]
@@ -160,7 +173,7 @@ def _compare(what: str, pair: tuple[Callable[[], None], Callable[[], None]], tim
 def _timed(what: str) -> Iterator[None]:
     started = time.perf_counter()
     yield
-    print(f"{what}: {time.perf_counter() - started:.1f} s", flush=True)
+    print(f"{what}: {time.perf_counter() - started:.2f} s", flush=True)
 
 
 def _delete_former(database: Database) -> None:

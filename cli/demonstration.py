@@ -22,8 +22,8 @@ from cli.training import run_training
 from forecastle.access.principals import Permission, Role, add_user
 from forecastle.errors import ConflictError, ServerError
 from forecastle.generator.issues import Portfolio, generate_issues
+from forecastle.registry.aliases import STAGING
 from forecastle.registry.mlflow_rest import MlflowRest
-from forecastle.registry.promotions import STAGING
 from forecastle.sources.importing import IssueImport
 from forecastle.sources.mapping import Mapping
 from forecastle.store.principals import list_enabled

@@ -29,7 +29,7 @@ from projects import discover
 
 CLOCKS_DIFFER = timedelta(days=1)
 """How far the clocks of façades and MLflow may be apart before a prediction seems older than its version."""
-_TRUSTED = (VERDICT_TAG, "gate.margin", "dataset.digest", "feature.digest", "git.commit", "trained_by")
+_TRUSTED = (VERDICT_TAG, "gate.margin", "data.digest", "feature.digest", "git.commit", "trained_by")
 
 
 @click.group()
@@ -91,7 +91,7 @@ def show_model(name: str, version: int | None, as_json: bool) -> None:
             raise NotFoundError(f"nothing of {name} was ever in production; name a version: `forecastle models list`")
         found = rest.get_version(name, version or moves[-1].promotion.to_version)
         with room.database.transaction() as connection:
-            redacted_at = find_redaction(connection, found.tags.get("dataset.digest", ""))
+            redacted_at = find_redaction(connection, found.tags.get("data.digest", ""))
     verdict = found.tags.get(VERDICT_TAG, UNGATED)
     approved = next((m.promotion.files for m in reversed(moves) if m.promotion.to_version == found.version), ())
     files = {file.name: file.sha256 for file in approved}

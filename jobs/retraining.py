@@ -63,12 +63,18 @@ def promote_trained(work: Work, registry: MlflowRest, mlflow_run: str) -> str:
         return ""
     try:
         version = _version_of(registry, decision.model_name, mlflow_run)
-        refusal = refusal_to_promote(version.tags, registry.model_tags(decision.model_name))
-        if refusal is None:
-            _promote(work, registry, version, f"retraining decision {decision.id}: {'; '.join(decision.reasons)}")
+        reason = f"retraining decision {decision.id}: {'; '.join(decision.reasons)}"
+        refusal = None if _serves(work, version) else _promote(work, registry, version, reason)
     except ForecastleError as error:
         refusal = str(error)
     return "; promoted by its policy" if refusal is None else f"; not promoted by its policy: {refusal}"
+
+
+def _serves(work: Work, version: Version) -> bool:
+    """Whether an earlier attempt had promoted it already."""
+    with work.database.transaction() as connection:
+        step = ledger.serving(connection, version.name).get(version.name)
+    return step is not None and step.promotion.to_version == version.version
 
 
 def _version_of(registry: MlflowRest, name: str, mlflow_run: str) -> Version:
@@ -78,7 +84,13 @@ def _version_of(registry: MlflowRest, name: str, mlflow_run: str) -> Version:
     raise NotFoundError(f"run {mlflow_run} registered no version of {name}")
 
 
-def _promote(work: Work, registry: MlflowRest, version: Version, reason: str) -> None:
+def _promote(work: Work, registry: MlflowRest, version: Version, reason: str) -> str | None:
+    """Promote it, or say why no policy may. Raises PreconditionFailedError where production moved since its gate."""
     check = loadable(projects.discover())
     promoter = Promoter(work.database, Objects.of(work.settings), registry, check, work.settings.four_eyes)
-    promoter.promote(version.name, version.version, POLICY, reason)
+    tags = promoter.with_verdict(version.run_id, version.tags)
+    refusal = refusal_to_promote(tags, registry.model_tags(version.name))
+    if refusal is None:
+        head = promoter.head_at_gate(version.run_id)
+        promoter.promote(version.name, version.version, POLICY, reason, head=head)
+    return refusal

@@ -22,7 +22,7 @@ from mlflow.server.handlers import (
     get_endpoints,
 )
 
-from forecastle.registry.promotions import PREVIOUS, PRODUCTION
+from forecastle.registry.aliases import PREVIOUS, PRODUCTION
 from forecastle.registry.review import MOVED_BY_TAG, refusal_in_mlflow
 
 PROTECTED = (PRODUCTION, PREVIOUS)

@@ -16,11 +16,11 @@ from forecastle.access.principals import Principal
 from forecastle.errors import ForecastleError
 from forecastle.features.packing import pack_known
 from forecastle.records.outcomes import Known
+from forecastle.registry.aliases import PRODUCTION
 from forecastle.registry.answering import Answered, Context
 from forecastle.registry.declaration import HistoryReader, ModelType, resolve
 from forecastle.registry.history import StoredHistory
 from forecastle.registry.predictor import Predictor
-from forecastle.registry.promotions import PRODUCTION
 from forecastle.registry.replay import input_digest
 from forecastle.registry.serving import ServingModels, ServingVersion
 from forecastle.store.identifiers import new_id
@@ -173,7 +173,7 @@ def _stored(
         model_version=promotion.to_version,
         alias=PRODUCTION,
         run_id=promotion.provenance["run_id"],
-        dataset_digest=promotion.provenance["dataset.digest"],
+        dataset_digest=promotion.provenance["data.digest"],
         git_commit=promotion.provenance["git.commit"],
         feature_digest=promotion.provenance["feature.digest"],
         bundle_digest=version.bundle_digest,

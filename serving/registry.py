@@ -16,7 +16,8 @@ from forecastle.registry.answering import Text
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.loading import type_of
 from forecastle.registry.moves import as_document
-from forecastle.registry.promotions import Promoter, head_of, versions_served
+from forecastle.registry.promotions import Promoter
+from forecastle.registry.served import head_of, versions_served
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Connection, Database
 from forecastle.store.promotions import LedgerStep

@@ -17,11 +17,12 @@ from forecastle.embedded.servers import provide, session
 from forecastle.generator.dated import DatedPortfolio, generate_dated_issues
 from forecastle.monitoring.conformal import calibrate
 from forecastle.monitoring.skill import SkillTable
+from forecastle.registry.aliases import VersionFiles
 from forecastle.registry.bundle import FOLDER, Bundle, Manifest, View, digest_of_features, digest_of_files
 from forecastle.registry.dataset import digest_of_rows, rows_of_issues
 from forecastle.registry.declaration import FastForm, ModelType, Trainer, resolve
 from forecastle.registry.examples import Examples, extract_all
-from forecastle.registry.promotions import Promoter, VersionFiles
+from forecastle.registry.promotions import Promoter
 from forecastle.settings import Settings
 from forecastle.store.database import Database
 from forecastle.store.issues import import_issues
@@ -53,7 +54,7 @@ class House:
         files = bundle.files()
         manifest = bundle.manifest
         provenance = {
-            "run_id": "benchmark", "git.commit": "benchmark", "dataset.digest": manifest.dataset_digest,
+            "run_id": "benchmark", "git.commit": "benchmark", "data.digest": manifest.dataset_digest,
             "feature.digest": manifest.feature_digest, "bundle.digest": digest_of_files(files),
         }  # fmt: skip
         version = VersionFiles(1, {f"{FOLDER}/{name}": content for name, content in files.items()}, provenance)

@@ -17,7 +17,7 @@ from forecastle.store import references
 from forecastle.store.database import Connection, Database
 from forecastle.store.objects import Objects
 from forecastle.store.promotions import locked
-from forecastle.store.references import DatasetFile
+from forecastle.store.references import DatasetFile, Logged
 
 KEPT_VERSIONS = 3
 KEPT = timedelta(days=90)
@@ -33,10 +33,11 @@ class Decision:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every version with what becomes of it, and the dataset versions that are removed."""
+    """Every version with what becomes of it, the dataset versions that are removed, and what predictions name."""
 
     versions: tuple[Decision, ...]
     datasets: tuple[DatasetFile, ...]
+    logged: Logged
 
     @property
     def removed(self) -> list[Version]:
@@ -88,18 +89,26 @@ class Archive:
 
     def plan(self) -> Plan:
         """What would be removed now. Raises ServerError."""
+        with self.database.transaction() as connection:
+            logged = references.read_logged(connection)
+        return self._plan(logged)
+
+    def _plan(self, logged: Logged) -> Plan:
         versions = [version for version in self.mlflow.list_versions() if self.is_ours(version.name)]
         with self.database.transaction() as connection:
-            decisions = decide(versions, _named(connection, versions), self.moment)
-            kept = {d.version.tags.get("dataset.digest", "") for d in decisions if d.stays_because is not None}
-            datasets = references.unnamed_datasets(connection, self.moment - KEPT, kept)
-        return Plan(tuple(decisions), tuple(datasets))
+            named = _named_by_ledger(connection, versions) | {
+                (one.name, one.version) for one in versions if logged.names(one.name, one.version, one.run_id)
+            }
+            decisions = decide(versions, named, self.moment)
+            kept = {d.version.tags.get("data.digest", "") for d in decisions if d.stays_because is not None}
+            datasets = references.unnamed_datasets(connection, self.moment - KEPT, kept | logged.digests)
+        return Plan(tuple(decisions), tuple(datasets), logged)
 
     def remove(self, plan: Plan) -> Archived:
         """Remove what the plan names, unless somebody has come to need it since. Raises ServerError."""
         versions = sum(self._remove(version) for version in plan.removed)
         runs = self.mlflow.delete_archived_runs()
-        datasets = self.plan().datasets
+        datasets = self._plan(plan.logged).datasets
         for dataset in datasets:
             with self.database.transaction() as connection:  # a row without its file would be worse than both
                 references.delete_dataset(connection, dataset)
@@ -109,11 +118,11 @@ class Archive:
     def _remove(self, version: Version) -> bool:
         """Under the lock of promotions: who promotes it now either was first, or finds no version."""
         with self.database.transaction() as connection, locked(connection, version.name):
-            if _named(connection, [version]):
+            if _named_by_ledger(connection, [version]):
                 return False
             connection.commit()  # nothing is left open while MLflow works
             return self.mlflow.archive_version(version.name, version.version)
 
 
-def _named(connection: Connection, versions: Sequence[Version]) -> set[tuple[str, int]]:
-    return references.named_versions(connection, [(one.name, one.version, one.run_id) for one in versions])
+def _named_by_ledger(connection: Connection, versions: Sequence[Version]) -> set[tuple[str, int]]:
+    return references.named_by_ledger(connection, [(one.name, one.version, one.run_id) for one in versions])

@@ -71,6 +71,8 @@ def load_bundle(model_type: ModelType, files: Mapping[str, bytes]) -> Bundle:
     Raises IntegrityError where a file is missing or no bundle, FeatureCodeError where it was made with other
     feature code than the code that runs.
     """
+    if missing := [name for name in FILES if name not in files]:
+        raise IntegrityError(f"{model_type.name}: this is no bundle, it lacks {', '.join(missing)}; train it anew")
     with _no_bundle(model_type):
         parts = {name: json.loads(files[name]) for name in FILES}
         manifest = Manifest(**parts["manifest.json"])

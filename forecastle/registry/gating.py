@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +72,12 @@ class Gated:
     changes: Sequence[Change]
     """The MOST_CHANGES answers that would change most, the largest change first."""
     churn: Sequence[Churn]
+    head: str
+    """Of the ledger, against which was decided."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The decision as plain values, and the head that it holds for."""
+        return {**self.decision.as_json(), "head": self.head}
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,7 @@ def gate_candidate(
         changes=_changes([*held_back, *asked]),
         churn=[found for name, rows in (("rows of the block", held_back), ("requests in production", asked))
                if (found := _churn(name, rows)) is not None],
+        head=incumbents.head,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from forecastle.registry.dataset import load_version
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import Row
 from forecastle.registry.predictor import Prediction, Predictor
-from forecastle.registry.promotions import approved_files, versions_served
+from forecastle.registry.served import NEVER_MOVED, approved_files, head_of, versions_served
 from forecastle.store import datasets
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Database
@@ -51,6 +51,8 @@ class Incumbents:
     silent: tuple[str, ...]
     replacement: Replacement | None
     promoted_at: datetime | None
+    head: str = NEVER_MOVED
+    """Of the ledger, as it was when they were looked up."""
 
     @property
     def taught(self) -> frozenset[RowKey]:
@@ -99,6 +101,7 @@ def find_incumbents(
         silent=tuple(silent),
         replacement=replacement,
         promoted_at=promoted_at,
+        head=head_of(confirmed),
     )
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from forecastle.errors import ForecastleError, IntegrityError, NotFoundError
+from forecastle.registry.aliases import VersionFiles
 from forecastle.registry.bundle import FOLDER, Bundle, digest_of_files, load_bundle
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.footprint import size_of
 from forecastle.registry.predictor import Predictor
-from forecastle.registry.promotions import VersionFiles, approved_files
+from forecastle.registry.served import approved_files
 from forecastle.registry.warming import answer_example
 from forecastle.store.objects import Objects
 from forecastle.store.promotions import LedgerStep

@@ -18,13 +18,14 @@ from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 from forecastle.errors import ConfigurationError, ForecastleError, NotFoundError, ServerError
+from forecastle.registry.aliases import VersionFiles
 from forecastle.registry.bundle import FOLDER
-from forecastle.registry.promotions import VersionFiles
 from forecastle.settings import Settings
+from forecastle.store.promotions import in_names_of_today
 
 API, PAGES = "api/2.0/mlflow", "ajax-api/2.0/mlflow"
 TIMEOUT_SECONDS = 20.0
-PROVENANCE_TAGS = ("dataset.digest", "git.commit", "feature.digest", "bundle.digest", "trained_by", "mae")
+PROVENANCE_TAGS = ("data.digest", "git.commit", "feature.digest", "bundle.digest", "trained_by", "mae")
 GATE_TAGS = ("gate.verdict", "gate.margin")
 NOT_FOUND = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
@@ -248,7 +249,7 @@ def _version(item: Mapping[str, Any], aliases: list[str]) -> Version:
         version=int(item["version"]),
         run_id=item.get("run_id", ""),
         aliases=tuple(sorted(aliases)),
-        tags={tag["key"]: tag["value"] for tag in item.get("tags", [])},
+        tags=in_names_of_today({tag["key"]: tag["value"] for tag in item.get("tags", [])}),
         created_at_ms=int(item["creation_timestamp"]),
         source=item.get("source", ""),
     )

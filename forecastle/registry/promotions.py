@@ -6,10 +6,9 @@ only if the ledger's newest confirmed step names it and the digests of its files
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from forecastle.access.principals import Permission, Principal
 from forecastle.errors import (
@@ -19,42 +18,19 @@ from forecastle.errors import (
     NotFoundError,
     PreconditionFailedError,
 )
+from forecastle.registry.aliases import PRODUCTION, AliasKeeper, VersionFiles, point_aliases
 from forecastle.registry.review import VERDICT_TAG, Review, review
+from forecastle.registry.served import approved_files, head_of, moves_of, versions_served
 from forecastle.settings import FourEyes
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Connection, Database
-from forecastle.store.gate_looks import find_verdict
+from forecastle.store.gate_looks import find_head, find_verdict
 from forecastle.store.identifiers import new_id
 from forecastle.store.objects import Objects, digest_of
 from forecastle.store.promotions import ApprovedFile, LedgerStep, Promotion
 
-PRODUCTION, STAGING, PREVIOUS = "production", "staging", "previous"
 LEDGER_TAG = "ledger.step"
 """The tag of a version that names the step by which it was last moved into production, and its hash."""
-NEVER_MOVED = "never-moved"
-
-
-@dataclass(frozen=True)
-class VersionFiles:
-    """Everything that makes up a version: the content of each file, and where the version comes from."""
-
-    version: int
-    files: Mapping[str, bytes]
-    provenance: Mapping[str, str]
-
-
-class AliasKeeper(Protocol):
-    """What a promotion needs of MLflow. All but `find_alias` raise NotFoundError for what is not there."""
-
-    def version_files(self, name: str, version: int) -> VersionFiles: ...
-
-    def find_alias(self, name: str, alias: str) -> int | None: ...
-
-    def set_alias(self, name: str, alias: str, version: int) -> None: ...
-
-    def remove_alias(self, name: str, alias: str) -> None: ...
-
-    def set_tag(self, name: str, version: int, key: str, value: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -127,6 +103,14 @@ class Promoter:
             verdict = find_verdict(connection, run_id)
         return tags if verdict is None else {**tags, VERDICT_TAG: verdict}
 
+    def head_at_gate(self, run_id: str) -> str:
+        """The head against which the gate decided on this run's version. Raises PreconditionFailedError without."""
+        with self.database.transaction() as connection:
+            head = find_head(connection, run_id)
+        if head is None:
+            raise PreconditionFailedError("nothing says what its gate had compared it with")
+        return head
+
     def rollback(self, model_name: str, principal: Principal, reason: str, *, head: str | None = None) -> LedgerStep:
         """Let the version serve that served before. It was reviewed when it was promoted, and is not anew.
 
@@ -164,12 +148,12 @@ class Promoter:
         with self.database.transaction() as connection, ledger.locked(connection, model_name):
             self._settle(connection, model_name)
             found = self.aliases.find_alias(model_name, PRODUCTION)
-            self._set_aliases(model_name, _moves(ledger.confirmed_steps(connection, model_name)))
+            point_aliases(self.aliases, model_name, moves_of(ledger.confirmed_steps(connection, model_name)))
             put_back = PutBack(found, self.aliases.find_alias(model_name, PRODUCTION))
         return None if put_back.found == put_back.serving else put_back
 
     def _one_before(self, confirmed: Sequence[LedgerStep]) -> Promotion:
-        served = versions_served(_moves(confirmed))
+        served = versions_served(moves_of(confirmed))
         if len(served) < 2:
             raise NotFoundError("no earlier version served, there is nothing to go back to")
         approved_files(self.objects, served[-2])
@@ -219,7 +203,7 @@ class Promoter:
             intent = ledger.add_step(connection, promotion, "intent")
             try:
                 self._witness(intent)
-                self._set_aliases(model_name, [*_moves(confirmed), promotion])
+                point_aliases(self.aliases, model_name, [*moves_of(confirmed), promotion])
             except ForecastleError:
                 with suppress(ForecastleError):  # what cannot be undone now is settled before the next move
                     self._undo(connection, promotion)
@@ -232,7 +216,7 @@ class Promoter:
         for step in ledger.open_intents(connection, model_name):
             confirmed = ledger.confirmed_steps(connection, model_name)
             if self._is_all_but_confirmed(step.promotion, confirmed):
-                self._set_aliases(model_name, [*_moves(confirmed), step.promotion])
+                point_aliases(self.aliases, model_name, [*moves_of(confirmed), step.promotion])
                 settled.append(ledger.add_step(connection, step.promotion, "confirmed"))
             else:
                 settled.append(self._undo(connection, step.promotion))
@@ -252,7 +236,9 @@ class Promoter:
 
     def _undo(self, connection: Connection, promotion: Promotion) -> LedgerStep:
         """Put the aliases back, and say so."""
-        self._set_aliases(promotion.model_name, _moves(ledger.confirmed_steps(connection, promotion.model_name)))
+        point_aliases(
+            self.aliases, promotion.model_name, moves_of(ledger.confirmed_steps(connection, promotion.model_name))
+        )
         return ledger.add_step(connection, promotion, "undone")
 
     def _witness(self, intent: LedgerStep) -> None:
@@ -261,24 +247,6 @@ class Promoter:
         with suppress(NotFoundError):
             value = f"{intent.step} {intent.hash}"
             self.aliases.set_tag(promotion.model_name, promotion.to_version, LEDGER_TAG, value)
-
-    def _set_aliases(self, model_name: str, moves: Sequence[Promotion]) -> None:
-        """Let `production` and `previous` name what these moves leave to serve, or nothing."""
-        served = versions_served(moves)
-        for alias, place in ((PRODUCTION, -1), (PREVIOUS, -2)):
-            try:
-                if len(served) < -place:
-                    self.aliases.remove_alias(model_name, alias)
-                else:
-                    self.aliases.set_alias(model_name, alias, served[place].to_version)
-            except NotFoundError:  # deleted in MLflow; the ledger and its files do without
-                with suppress(NotFoundError):
-                    self.aliases.remove_alias(model_name, alias)
-
-
-def head_of(confirmed: Sequence[LedgerStep]) -> str:
-    """What names the present state of a registered model: the hash of its newest confirmed step."""
-    return confirmed[-1].hash if confirmed else NEVER_MOVED
 
 
 def _promotion(model_name: str, before: int | None, target: _Target, principal: Principal, reason: str) -> Promotion:
@@ -297,40 +265,3 @@ def _promotion(model_name: str, before: int | None, target: _Target, principal: 
         overridden=target.review.overridden,
         trained_by_actor=target.review.trained_by_actor,
     )
-
-
-def _moves(confirmed: Iterable[LedgerStep]) -> list[Promotion]:
-    return [step.promotion for step in confirmed]
-
-
-def versions_served(confirmed: Iterable[Promotion]) -> list[Promotion]:
-    """What `confirmed` moves, oldest first, leave to serve: the last one serves, the one before it is `previous`.
-
-    Rolling back twice goes back two versions and does not return to the one that was rolled back from.
-    """
-    served: list[Promotion] = []
-    for promotion in confirmed:
-        if promotion.action == "promote":
-            served.append(promotion)
-        while promotion.action == "rollback" and served and served[-1].to_version != promotion.to_version:
-            served.pop()
-    return served
-
-
-def approved_files(objects: Objects, promotion: Promotion) -> dict[str, bytes]:
-    """The content of every approved file. Raises IntegrityError naming one that is not what was approved."""
-    files = {}
-    for file in promotion.files:
-        try:
-            content = objects.get(file.object_name)
-        except NotFoundError:
-            raise IntegrityError(_tampered(promotion, file, "is missing")) from None
-        if digest_of(content) != file.sha256:
-            raise IntegrityError(_tampered(promotion, file, "was changed after its approval"))
-        files[file.name] = content
-    return files
-
-
-def _tampered(promotion: Promotion, file: ApprovedFile, what: str) -> str:
-    where = f"{promotion.model_name} version {promotion.to_version}: {file.name}"
-    return f"{where} {what} and is not loaded; `forecastle models promote` puts the approved files back"

@@ -21,9 +21,11 @@ from forecastle.errors import (
     NotFoundError,
     ServerError,
 )
+from forecastle.registry.aliases import PREVIOUS, PRODUCTION
 from forecastle.registry.mlflow_rest import Version
-from forecastle.registry.promotions import PREVIOUS, PRODUCTION, Promoter, PutBack, head_of, versions_served
+from forecastle.registry.promotions import Promoter, PutBack
 from forecastle.registry.review import MOVED_BY_TAG, REFUSED_TAG, refusal_in_mlflow
+from forecastle.registry.served import head_of, versions_served
 from forecastle.store import promotions as ledger
 from forecastle.store.promotions import LedgerStep
 

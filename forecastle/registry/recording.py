@@ -2,51 +2,35 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 import mlflow
-from mlflow.data.dataset_source_registry import resolve_dataset_source
-from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Metric, Param, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
-from mlflow.exceptions import MlflowException
-from mlflow.models import infer_signature
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_USER
+from mlflow.utils.mlflow_tags import MLFLOW_USER
 
 from forecastle.errors import ForecastleError
 from forecastle.monitoring.decision import Replacement
 from forecastle.monitoring.verdict import Verdict
 from forecastle.notify.alerts import Kind, raise_alert
 from forecastle.registry import dataset as datasets
-from forecastle.registry.bundle import FOLDER, digest_of_files
-from forecastle.registry.declaration import Estimator, ModelType, Trainer, resolve
-from forecastle.registry.examples import Example, extract_all
-from forecastle.registry.gate_page import gate_section
+from forecastle.registry.aliases import STAGING
+from forecastle.registry.bundle import digest_of_files
+from forecastle.registry.declaration import ModelType
+from forecastle.registry.examples import extract_all
 from forecastle.registry.gating import Gated, gate_candidate
 from forecastle.registry.incumbents import find_incumbents
 from forecastle.registry.mlflow_rest import Version
-from forecastle.registry.picture import residual_picture
-from forecastle.registry.promotions import STAGING
-from forecastle.registry.report import REPORT, report_page
-from forecastle.registry.results import Results, overall_results, view_results
+from forecastle.registry.results import Results, overall_results
 from forecastle.registry.review import VERDICT_TAG
-from forecastle.registry.summary import (
-    ChildRun,
-    candidates,
-    child_runs,
-    description,
-    run_metrics,
-    scores_by_project,
-    version_tags,
-)
+from forecastle.registry.run_log import log_dataset, log_evidence, log_fit, log_models, report_address
+from forecastle.registry.summary import candidates, description, version_tags
 from forecastle.registry.tracking import mlflow_errors
 from forecastle.registry.training import DatasetInfo, Fitted, fit
 from forecastle.sources.issues import frame_of_records
@@ -59,8 +43,6 @@ from forecastle.validation.run import ValidationReport, validate
 from forecastle.validation.suite import load_suite
 
 Progress = Callable[[str], None]
-
-_PACKAGES = ("mlflow", "scikit-learn", "skops", "xgboost-cpu", "pandas", "numpy", "scipy", "pydantic")
 
 
 @dataclass(frozen=True)
@@ -92,7 +74,7 @@ def train(database: Database, objects: Objects, asked: TrainingRequest, on_progr
         version = datasets.save_version(database, objects, asked.registered_model, found)
         with database.transaction() as connection:  # the last that is asked of the database: learning may take hours
             names = {str(project.id): project.key for project in list_projects(connection)}
-        _log_dataset(objects, version, found)
+        log_dataset(objects, version, found)
         older = f", {found.left_out_older:,} older ones left out" if found.left_out_older else ""
         on_progress(f"dataset {version.name} version {version.version}: {version.rows:,} rows{older}")
         extracted = extract_all(asked.model_type, datasets.load_version(objects, version).rows)
@@ -107,7 +89,7 @@ def train(database: Database, objects: Objects, asked: TrainingRequest, on_progr
         overall = overall_results(asked.model_type, fitted)
         address = log_models(asked.model_type, fitted)  # before metrics, which MLflow would copy one by one
         log_fit(asked.model_type, fitted, overall, _origin(asked, fitted, version, run_id), names, gated)
-        _log_evidence(gated, report)
+        log_evidence(gated, report)
         return _register(database, asked, fitted, overall, gated, version, run_id, address)
 
 
@@ -159,24 +141,6 @@ def _git(*words: str) -> str:
     return found.stdout.strip()
 
 
-def _log_dataset(objects: Objects, version: DatasetVersion, found: datasets.TrainingRows) -> None:
-    source = resolve_dataset_source(f"{objects.address}/{version.object_name}")
-    mlflow.log_input(MetaDataset(source, name=version.name, digest=version.digest[:32]), context="training")
-    mlflow.log_params(
-        {
-            "dataset.version": version.version,
-            "dataset.rows": version.rows,
-            "dataset.clusters": version.clusters,
-            "dataset.time_basis": version.time_basis,
-            "dataset.span": f"{version.span_from} to {version.span_until}",
-            "dataset.left_out_unknown_when": found.unknown_when,
-            "dataset.left_out_older": found.left_out_older,
-            "dataset.unlearned": found.unlearned,
-        }
-    )
-    mlflow.set_tag("dataset.digest", version.digest)
-
-
 def _origin(asked: TrainingRequest, fitted: Fitted, version: DatasetVersion, run_id: str) -> dict[str, object]:
     """Where a version comes from, as its report says it."""
     basis = "by date" if version.time_basis == "date" else "positions in the order of each project's rows"
@@ -192,81 +156,10 @@ def _origin(asked: TrainingRequest, fitted: Fitted, version: DatasetVersion, run
     }
 
 
-def log_fit(
-    model_type: ModelType,
-    fitted: Fitted,
-    overall: Results,
-    origin: Mapping[str, object],
-    names: Mapping[str, str],
-    gated: Gated,
-) -> None:
-    """Fill the active run: figures, child runs, report and bundle; `names` are the projects' keys by cluster."""
-    views = view_results(model_type, fitted)
-    mlflow.log_params({**candidates(fitted), "coverage_target": model_type.coverage_target})
-    mlflow.log_metrics(run_metrics(fitted, overall, views, names))
-    for child in child_runs(model_type, fitted, views, names):
-        _log_child(mlflow.active_run(), child)
-    mlflow.log_table(scores_by_project(fitted, names), "scores_by_project.json")
-    mlflow.log_figure(residual_picture(overall), "residuals.png")
-    mlflow.log_text(report_page(model_type, fitted, overall, views, origin, names, gate_section(gated, names)), REPORT)
-    for name, content in fitted.bundle.files().items():
-        mlflow.log_text(content.decode(), f"{FOLDER}/{name}")
-
-
-def _log_child(parent: Run, child: ChildRun) -> None:
-    """Three calls, where MLflow's context of a nested run makes twice as many."""
-    client = mlflow.MlflowClient()
-    tags = {**child.tags, MLFLOW_PARENT_RUN_ID: parent.info.run_id, MLFLOW_USER: parent.data.tags.get(MLFLOW_USER, "")}
-    made = client.create_run(parent.info.experiment_id, run_name=child.name, tags=tags).info
-    metrics = [Metric(name, value, made.start_time, 0) for name, value in child.metrics.items()]
-    try:
-        client.log_batch(made.run_id, metrics, [Param(name, value) for name, value in child.params.items()])
-    except MlflowException:
-        client.set_terminated(made.run_id, "FAILED")
-        raise
-    client.set_terminated(made.run_id)
-
-
-def log_models(model_type: ModelType, fitted: Fitted) -> str:
-    """Log the models for people, one a view; returns the address of the main view's."""
-    main, *others = fitted.views.items()
-    for name, view in others:
-        _log_model(model_type, view.estimator, view.held_back, f"model_{name}")
-    return _log_model(model_type, main[1].estimator, main[1].held_back, "model")
-
-
-def _log_model(model_type: ModelType, estimator: Estimator, rows: Sequence[Example], name: str) -> str:
-    trainer: Trainer = resolve(model_type.trainer)
-    example = trainer.table([row.features for row in rows[:2]])
-    logged = mlflow.sklearn.log_model(
-        estimator,
-        name=name,
-        signature=infer_signature(example, estimator.predict(example)),
-        input_example=example,
-        pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _PACKAGES],
-        skops_trusted_types=list(trainer.trusted_types),
-    )
-    return str(logged.model_uri)
-
-
-def _report_address(run_id: str) -> str:
-    """The report in MLflow's own pages, from wherever these are."""
-    experiment = mlflow.get_run(run_id).info.experiment_id
-    return f"#/experiments/{experiment}/runs/{run_id}/artifacts/{REPORT}"
-
-
-def _log_evidence(gated: Gated, report: ValidationReport) -> None:
-    """What a reviewer decides on, beside the report."""
-    mlflow.log_dict(gated.decision.as_json(), "gate.json")
-    mlflow.log_text(gated.decision.as_markdown(), "gate.md")
-    mlflow.log_dict(asdict(report), "validation.json")
-    mlflow.set_tag(VERDICT_TAG, str(gated.decision.verdict))
-
-
 def _use_up(database: Database, model_name: str, version: int, run_id: str, gated: Gated) -> None:
     """Keep the decision and the rows it rests on."""
     decision = gated.decision
-    look = Look(model_name, version, run_id, str(decision.verdict), decision.as_json(), gated.used)
+    look = Look(model_name, version, run_id, str(decision.verdict), gated.as_json(), gated.used)
     with database.transaction() as connection:
         add_look(connection, look)
         if decision.verdict is Verdict.REJECT:
@@ -286,7 +179,7 @@ def _register(
 ) -> Version:
     tags = {
         "model_type": asked.model_type.name,
-        "dataset.digest": version.digest,
+        "data.digest": version.digest,
         "dataset.version": str(version.version),
         "feature.digest": fitted.bundle.manifest.feature_digest,
         "bundle.digest": digest_of_files(fitted.bundle.files()),
@@ -297,7 +190,7 @@ def _register(
         **candidates(fitted),
         **version_tags(overall),
     }
-    said = description(overall, fitted.bundle.manifest.coverage_target, _report_address(run_id))
+    said = description(overall, fitted.bundle.manifest.coverage_target, report_address(run_id))
     client = mlflow.MlflowClient()
     registered = mlflow.register_model(address, asked.registered_model, tags=tags)
     try:

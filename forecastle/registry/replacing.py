@@ -12,7 +12,7 @@ from forecastle.notify.alerts import Kind, close_alert, raise_alert
 from forecastle.registry.cache import ModelCache
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.loading import ServingVersion, load_serving, type_of
-from forecastle.registry.promotions import approved_files, versions_served
+from forecastle.registry.served import approved_files, versions_served
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Connection, Database
 from forecastle.store.objects import Objects

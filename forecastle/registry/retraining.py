@@ -130,7 +130,7 @@ def _find_serving(connection: Connection, subject: Subject) -> Serving | None:
         version=AnsweringVersion(subject.model_type.name, subject.name, serves.to_version),
         promoted_at=next(s.recorded_at for s in steps if s.promotion.to_version == serves.to_version),
         provenance=serves.provenance,
-        data=store.newest_data(connection, subject.name, serves.provenance.get("dataset.digest", "unknown")),
+        data=store.newest_data(connection, subject.name, serves.provenance.get("data.digest", "unknown")),
     )
 
 
@@ -151,7 +151,7 @@ def _last_training(connection: Connection, subject: Subject, serving: Serving | 
     """The newest training, by a job, or by hand where data were saved after the last job."""
     run = store.last_training(connection, subject.model_type.name, subject.aliases)
     data = store.newest_data(connection, subject.name)
-    serves = serving is not None and data is not None and data.digest == serving.provenance.get("dataset.digest")
+    serves = serving is not None and data is not None and data.digest == serving.provenance.get("data.digest")
     rows = data.rows if data else None
     if run is not None and run.ended_at and (data is None or data.created_at <= run.ended_at):
         begun, ended, succeeded = run.started_at or run.planned_at, run.ended_at, run.outcome == "succeeded"

@@ -25,8 +25,8 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from forecastle.errors import ForecastleError, ServerError, TrainingError
+from forecastle.registry.aliases import PREVIOUS, PRODUCTION
 from forecastle.registry.mlflow_rest import NOT_FOUND, MlflowRest, basic, not_found
-from forecastle.registry.promotions import PREVIOUS, PRODUCTION
 from forecastle.settings import Settings
 
 PARENT = MLFLOW_PARENT_RUN_ID

@@ -54,6 +54,14 @@ def find_verdict(connection: Connection, run_id: str) -> str | None:
     return None if row is None else row["verdict"]
 
 
+def find_head(connection: Connection, run_id: str) -> str | None:
+    """The head of the ledger against which the gate decided on this run's version; None where nothing says so."""
+    row = connection.execute(
+        "select decision ->> 'head' as head from gate_looks where run_id = %s", (run_id,)
+    ).fetchone()
+    return None if row is None else row["head"]
+
+
 def add_look(connection: Connection, look: Look) -> None:
     """Write a decision and use its rows up; one that was used up meanwhile, by another training, stays with that."""
     identifier = new_id()

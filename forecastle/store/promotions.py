@@ -41,7 +41,7 @@ class ApprovedFile:
 class Promotion:
     """Who moved production from which version to which, when, why, and the digests of what was approved.
 
-    `provenance` holds the run id, the dataset digest, the git commit and the feature digest of the version.
+    `provenance` holds the run id, the digest of the data, the git commit and the feature digest of the version.
     `overridden` says that an admin moved it against the verdict, `trained_by_actor` that no second pair of eyes
     looked, `single_user_mode` that there was none.
     """
@@ -201,6 +201,10 @@ def _steps(connection: Connection, query: LiteralString, model_name: str | None)
 def _step(row: dict[str, Any]) -> LedgerStep:
     values = {name: row[name] for name in _COLUMNS}
     files = tuple(ApprovedFile(**file) for file in row["files"])
-    return LedgerStep(
-        row["step"], row["outcome"], row["recorded_at"], row["hash"], Promotion(**values | {"files": files})
-    )
+    promotion = Promotion(**values | {"files": files, "provenance": in_names_of_today(row["provenance"])})
+    return LedgerStep(row["step"], row["outcome"], row["recorded_at"], row["hash"], promotion)
+
+
+def in_names_of_today(told: Mapping[str, str]) -> dict[str, str]:
+    """What tags or a provenance say; those of before name the digest of the data `dataset.digest`."""
+    return {"data.digest" if name == "dataset.digest" else name: value for name, value in told.items()}

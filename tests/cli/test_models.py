@@ -8,17 +8,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 from predictions import a_prediction, some_project
-from versions import MODEL_TYPE, forget_ledgers, make_version
+from registrar import Registrar
+from versions import MODEL_TYPE, forget_ledgers
 
 import projects
 from forecastle.access.principals import Role, add_user
-from forecastle.registry.bundle import digest_of_files
 from forecastle.registry.mlflow_rest import MlflowRest
 from forecastle.registry.serving import ServingModels
 from forecastle.settings import Settings
@@ -66,27 +64,15 @@ class Desk:
 @pytest.fixture(scope="module")
 def registered(servers: Settings, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Three versions in MLflow with the same bundle: one that met no gate, one that passed it, one that was held."""
-    client = MlflowClient(servers.require_tracking_uri(), servers.require_tracking_uri())
-    folder: Path = tmp_path_factory.mktemp("version")
-    made = make_version(1, 60)
-    for name, content in made.files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    (folder / "MLmodel").write_text("for people")
-    bundle = digest_of_files({name.removeprefix("bundle/"): content for name, content in made.files.items()})
-    experiment = client.create_experiment(NAME)
-    client.create_registered_model(NAME)
-    for mae, gate in ((2.0, {}), (1.5, {"gate.verdict": "PROMOTE"}), (1.7, {"gate.verdict": "HOLD"})):
-        run = client.create_run(experiment).info.run_id
-        client.log_metric(run, "mae", mae)
-        client.log_metric(run, "mae.rolling_median", 2.5)
-        client.log_param(run, "candidate", "blend")
-        client.log_artifacts(run, str(folder / "bundle"), "bundle")
-        model = client.create_logged_model(experiment, source_run_id=run).model_id
-        client.log_model_artifacts(model, str(folder))
-        told = {name: value for name, value in made.provenance.items() if name != "gate.verdict"}
-        tags = {**told, "trained_by": "dana", "bundle.digest": bundle, **gate}
-        client.create_model_version(NAME, f"models:/{model}", run, tags=tags, model_id=model)
+    registrar = Registrar.at(servers.require_tracking_uri(), tmp_path_factory.mktemp("version"))
+    experiment = registrar.client.create_experiment(NAME)
+    registrar.client.create_registered_model(NAME)
+    for mae, verdict in ((2.0, None), (1.5, "PROMOTE"), (1.7, "HOLD")):
+        logged = registrar.log(experiment)
+        registrar.client.log_metric(logged.run_id, "mae", mae)
+        registrar.client.log_metric(logged.run_id, "mae.rolling_median", 2.5)
+        registrar.client.log_param(logged.run_id, "candidate", "blend")
+        registrar.register(NAME, logged, verdict)
 
 
 @pytest.fixture
@@ -207,7 +193,7 @@ def test_two_versions_stand_side_by_side(desk: Desk) -> None:
     assert (found["1"]["metrics"], found["2"]["metrics"]) == ({"mae": 2.0}, {"mae": 1.5})
     assert found["1"]["baselines"] == {"mae.rolling_median": 2.5}
     assert found["1"]["params"] == {"candidate": "blend"}
-    assert {"dataset.digest", "feature.digest", "git.commit"} <= set(found["2"]["origin"])
+    assert {"data.digest", "feature.digest", "git.commit"} <= set(found["2"]["origin"])
     table = desk.run("rita", "diff", NAME, 1, 2)
     assert [line.split("|")[2].strip() for line in table.out.splitlines()[2:]] == ["gate.verdict", "mae"]
     assert "more are equal" in table.err

@@ -17,12 +17,13 @@ from forecastle.registry.archive import Archive, Archived
 from forecastle.registry.cleanup import Cleanup
 from forecastle.registry.lost_runs import end_lost_runs, name_of
 from forecastle.settings import Settings
-from forecastle.store import job_runs
+from forecastle.store import job_runs, references
 from forecastle.store.database import Database
 from forecastle.store.identifiers import new_id
 from forecastle.store.job_runs import Ending
 from forecastle.store.objects import Objects
 from forecastle.store.promotions import Promotion, add_step
+from forecastle.store.references import Logged
 
 MODEL = "archived.model"
 LATER = timedelta(days=91)
@@ -107,6 +108,18 @@ def test_a_version_that_nobody_needs_goes_with_its_run_and_files_and_every_other
     assert shelf.lying() == 5 * each
 
 
+def test_the_log_of_predictions_is_read_once_however_many_versions_go(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(6):
+        shelf.add_version()
+    read, reading = list[Logged](), references.read_logged
+    monkeypatch.setattr(references, "read_logged", lambda found: read.append(reading(found)) or read[-1])
+    archive = shelf.archive()
+    assert archive.remove(archive.plan()).versions == 3
+    assert len(read) == 1
+
+
 def test_registered_models_of_others_on_the_same_server_are_left_alone(shelf: Shelf) -> None:
     shelf.client.create_registered_model("somebody.elses")
     try:
@@ -164,7 +177,7 @@ def test_a_data_set_goes_with_its_file_when_no_version_names_it_any_more(shelf: 
             )
     for _ in range(4):
         shelf.add_version()
-    shelf.client.set_model_version_tag(MODEL, "1", "dataset.digest", "digest 1")
+    shelf.client.set_model_version_tag(MODEL, "1", "data.digest", "digest 1")
     assert [one.version for one in shelf.archive().plan().datasets] == [1]
     assert shelf.remove().datasets == 1
     assert list(shelf.objects.list("datasets/")) == ["datasets/2"]

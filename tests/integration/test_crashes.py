@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -20,13 +18,13 @@ import projects
 from forecastle.access.principals import Principal, Role, add_user
 from forecastle.embedded.servers import running
 from forecastle.generator.issues import Portfolio, generate_issues
+from forecastle.registry.aliases import VersionFiles
 from forecastle.registry.dataset import rows_of_issues
 from forecastle.registry.examples import extract_all
-from forecastle.registry.promotions import Promoter, VersionFiles
+from forecastle.registry.promotions import Promoter
 from forecastle.registry.training import fit
 from forecastle.registry.walking import Budget
 from forecastle.settings import Settings
-from forecastle.store import promotions as ledger
 from forecastle.store.database import Database
 from forecastle.store.issues import import_issues
 from forecastle.store.migrate import migrate
@@ -35,38 +33,7 @@ from forecastle.store.objects import Objects
 MODEL_TYPE = projects.get_model_type("delivery.story_points")
 NAME = MODEL_TYPE.name
 REVIEWER = Principal("rita", Role.REVIEWER)
-PROVENANCE = {"gate.verdict": "PROMOTE", "run_id": "r", "dataset.digest": "d", "git.commit": "g", "feature.digest": "f"}
-
-# Promotes version 2 with aliases in a file, and stops for ever when production is set but not confirmed.
-PROMOTION = """
-import json, sys
-from pathlib import Path
-from forecastle.access.principals import Principal, Role
-from forecastle.registry.promotions import Promoter, VersionFiles
-from forecastle.settings import Settings
-from forecastle.store.database import Database
-from forecastle.store.objects import Objects
-
-class Blocking:
-    def version_files(self, name, version):
-        return VersionFiles(version, {"bundle/a": b"second"}, {"run_id": "r", "gate.verdict": "PROMOTE"})
-
-    def set_tag(self, name, version, key, value):
-        pass
-
-    def set_alias(self, name, alias, version):
-        file = Path(sys.argv[2])
-        file.write_text(json.dumps({**json.loads(file.read_text()), alias: version}))
-        print("set", alias, flush=True)
-        sys.stdin.read()
-
-    def remove_alias(self, name, alias):
-        raise AssertionError(alias)
-
-with Database(sys.argv[1], 4) as database:
-    promoter = Promoter(database, Objects.of(Settings.from_env()), Blocking(), lambda name, found: None)
-    promoter.promote("delivery.story_points", 2, Principal("rita", Role.REVIEWER), "tested")
-"""
+PROVENANCE = {"gate.verdict": "PROMOTE", "run_id": "r", "data.digest": "d", "git.commit": "g", "feature.digest": "f"}
 
 
 @dataclass
@@ -253,62 +220,3 @@ def test_a_facade_that_starts_before_its_database_answers_once_that_is_there(
     assert asking.send("/health/live") == (200, {"status": "alive"})
     place.start_postgresql()
     await_that(lambda: asking.ask()[0] == 200, 5)
-
-
-def killed_promotion(database_url: str, objects: Objects, aliases: Aliases) -> None:
-    """Promote version 2 in a process of its own, which is killed when the alias stands and nothing is confirmed."""
-    environment = {**objects.settings.as_environment(), "PYTHONPATH": str(projects.ROOT), "PATH": os.defpath}
-    arguments = [sys.executable, "-c", PROMOTION, database_url, str(aliases.file)]
-    with subprocess.Popen(
-        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as killed:
-        assert killed.stdout is not None
-        assert killed.stdout.readline() == "set production\n"
-        killed.kill()
-    assert aliases.now()["production"] == 2  # MLflow shows what the ledger does not confirm
-
-
-def outcomes(database: Database) -> list[tuple[str, int | None, int]]:
-    with database.transaction() as connection:
-        rows = connection.execute("select outcome, from_version, to_version from promotions order by step").fetchall()
-    return [(row["outcome"], row["from_version"], row["to_version"]) for row in rows]
-
-
-def test_a_promotion_that_was_killed_before_its_confirmation_is_finished_before_the_next_one(
-    database_url: str, database: Database, objects: Objects, tmp_path: Path
-) -> None:
-    aliases = Aliases(tmp_path / "aliases.json", {"bundle/a": b"first"})
-    promoter = Promoter(database, objects, aliases, lambda name, found: None)
-    promoter.promote(NAME, 1, REVIEWER, "tested")
-    killed_promotion(database_url, objects, aliases)
-    with database.transaction() as connection:
-        (intent,) = ledger.open_intents(connection, NAME)
-        assert intent.promotion.to_version == 2
-        assert ledger.serving(connection, NAME)[NAME].promotion.to_version == 1
-
-    promoter.promote(NAME, 3, REVIEWER, "tested")
-    assert aliases.now() == {"production": 3, "previous": 2}
-    assert outcomes(database) == [
-        ("intent", None, 1),
-        ("confirmed", None, 1),
-        ("intent", 1, 2),
-        ("confirmed", 1, 2),
-        ("intent", 2, 3),
-        ("confirmed", 2, 3),
-    ]
-
-
-def test_a_first_promotion_that_was_killed_and_whose_alias_is_gone_leaves_nothing_serving(
-    database_url: str, database: Database, objects: Objects, tmp_path: Path
-) -> None:
-    aliases = Aliases(tmp_path / "aliases.json", {"bundle/a": b"first"})
-    aliases.file.write_text("{}")
-    killed_promotion(database_url, objects, aliases)
-    with database.transaction() as connection:
-        assert ledger.serving(connection, NAME) == {}
-    aliases.file.write_text("{}")
-    promoter = Promoter(database, objects, aliases, lambda name, found: None)
-    assert [step.outcome for step in promoter.finish_or_undo(NAME)] == ["undone"]
-    assert aliases.now() == {}
-    with database.transaction() as connection:
-        assert ledger.serving(connection, NAME) == {}

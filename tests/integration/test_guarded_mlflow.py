@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
-from versions import MODEL_TYPE, make_version
+from registrar import Registrar
+from versions import MODEL_TYPE
 from werkzeug.serving import make_server
 
 from forecastle.access.principals import Role, add_user
@@ -26,7 +26,6 @@ from forecastle.embedded.postgresql import ensure_database
 from forecastle.embedded.process import Server
 from forecastle.embedded.session import Session
 from forecastle.errors import ConfigurationError, InputError
-from forecastle.registry.bundle import digest_of_files
 from forecastle.registry.mlflow_rest import MlflowRest, basic
 from forecastle.registry.mlflow_webhooks import Webhooks
 from forecastle.registry.review import MOVED_BY_TAG, REFUSED_TAG
@@ -132,32 +131,16 @@ def populated(guarded: Guarded, folder: Path) -> Guarded:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("MLFLOW_TRACKING_USERNAME", TRAINER)
         patched.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
-        address = guarded.settings.require_tracking_uri()
-        register(MlflowClient(address, address), folder)
+        registrar = Registrar.at(guarded.settings.require_tracking_uri(), folder)
+        registrar.client.create_registered_model(NAME)
+        experiment = registrar.client.create_experiment(NAME)
+        for verdict in ("PROMOTE", "HOLD", None):
+            registrar.register(NAME, registrar.log(experiment), verdict)
     for name in (SERVICE, REVIEWER):
         grant = {"username": name, "resource_type": "registered_model", "resource_id": NAME, "permission": "MANAGE"}
         answer = guarded.ask(ADMIN, "POST", "users/permissions/grant", "api/3.0", **grant)
         assert answer.status == 200, answer
     return guarded
-
-
-def register(client: MlflowClient, folder: Path) -> None:
-    made = make_version(1, 60)
-    for name, content in made.files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    (folder / "MLmodel").write_text("for people")
-    bundle = digest_of_files({name.removeprefix("bundle/"): content for name, content in made.files.items()})
-    experiment = client.create_experiment(NAME)
-    client.create_registered_model(NAME)
-    for gate in ({"gate.verdict": "PROMOTE"}, {"gate.verdict": "HOLD"}, {}):
-        run = client.create_run(experiment).info.run_id
-        client.log_artifacts(run, str(folder / "bundle"), "bundle")
-        model = client.create_logged_model(experiment, source_run_id=run).model_id
-        client.log_model_artifacts(model, str(folder))
-        origin = {key: value for key, value in made.provenance.items() if key != "gate.verdict"}
-        tags = {**origin, "trained_by": TRAINER, "bundle.digest": bundle, **gate}
-        client.create_model_version(NAME, f"models:/{model}", run, tags=tags, model_id=model)
 
 
 @dataclass(frozen=True)

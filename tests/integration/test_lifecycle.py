@@ -190,7 +190,7 @@ def test_a_training_leaves_a_finished_run_with_its_children_its_data_and_its_evi
 
     (data,) = run.inputs.dataset_inputs
     assert data.dataset.name == NAME
-    assert trained[0].tags["dataset.digest"].startswith(data.dataset.digest)
+    assert trained[0].tags["data.digest"].startswith(data.dataset.digest)
     assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
     address, _, name = json.loads(data.dataset.source)["uri"].partition("/datasets/")
     assert address == world.objects.address
@@ -202,7 +202,7 @@ def test_a_training_leaves_a_finished_run_with_its_children_its_data_and_its_evi
     picture = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="residuals.png"))
     assert picture.read_bytes().startswith(b"\x89PNG")
     page = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="report.html")).read_text()
-    for said in (trained[0].tags["dataset.digest"], trained[0].tags["git.commit"], "dana", "DEMO1"):
+    for said in (trained[0].tags["data.digest"], trained[0].tags["git.commit"], "dana", "DEMO1"):
         assert said in page
 
 
@@ -211,7 +211,7 @@ def test_a_version_says_where_it_comes_from(world: World, trained: tuple[Version
         assert version.tags["trained_by"] == "dana"
         assert version.tags["feature.digest"] == digest_of_features(MODEL_TYPE)
         assert version.tags["bundle.digest"] == digest_of_files(bundle_of(world, version))
-        assert len(version.tags["dataset.digest"]) == 64
+        assert len(version.tags["data.digest"]) == 64
         assert re.match(r"[0-9a-f]{40}|unknown", version.tags["git.commit"])
         described = MlflowClient().get_model_version(NAME, str(version.version)).description
         assert "| **served** |" in described
@@ -239,7 +239,7 @@ def test_the_same_data_are_the_same_dataset_version_and_the_same_bundle_bit_by_b
 ) -> None:
     first, second = trained
     assert bundle_of(world, first) == bundle_of(world, second)
-    for tag in ("bundle.digest", "dataset.digest", "dataset.version"):
+    for tag in ("bundle.digest", "data.digest", "dataset.version"):
         assert first.tags[tag] == second.tags[tag]
     with world.database.transaction() as connection:
         stored = connection.execute("select version, rows from dataset_versions where name = %s", (NAME,)).fetchall()
@@ -269,7 +269,7 @@ def test_promotion_swap_under_load_and_rollback(
     passport = asking.passport(answer["prediction_id"])
     assert passport["run_id"] == first.run_id
     assert passport["bundle_digest"] == first.tags["bundle.digest"]
-    assert passport["dataset_digest"] == first.tags["dataset.digest"]
+    assert passport["dataset_digest"] == first.tags["data.digest"]
     assert passport["git_commit"] == first.tags["git.commit"]
 
     stop, seen, failed = threading.Event(), [], []

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from mlflow import MlflowClient
 from versions import forget_ledgers
 
 import projects
+from cli.data import GENERATED_COLUMNS
 from forecastle.access.principals import Role, add_user
 from forecastle.embedded.servers import running
 from forecastle.notify.alerts import Kind
@@ -32,6 +35,8 @@ from jobs.registry import Work
 
 NAME = "delivery.story_points"
 PATIENCE_SECONDS = 30.0
+PROJECTS, ISSUES, OLD = 20, 36, 30
+"""The first version learns from the OLD issues of each project; those after them are the block of the second one."""
 PEOPLE = {"tina": Role.ADMIN, "rita": Role.REVIEWER, "olga": Role.ADMIN, "max": Role.MEMBER}
 
 pytestmark = pytest.mark.slow
@@ -57,6 +62,15 @@ class Life:
 
     def documents(self, *words: object) -> Any:
         return json.loads(self.type("rita", *words, "--json"))
+
+    def bring(self, file: Path, rows: Sequence[Mapping[str, str]]) -> str:
+        """Import these issues; says how many are new and changed."""
+        with file.open("w", newline="") as opened:
+            writer = csv.DictWriter(opened, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        mapped = [part for name in GENERATED_COLUMNS for part in ("--map", f"{name}={name}")]
+        return self.type("tina", "import", "issues", file, *mapped)
 
     def serves(self) -> str:
         """The version that answers at the façade."""
@@ -107,13 +121,33 @@ def life(servers: Settings, tmp_path: Path) -> Iterator[Life]:
             forget_ledgers(MlflowRest.of(settings))
 
 
+def issues_of_each_project(file: Path) -> list[list[dict[str, str]]]:
+    """The generated issues, project by project, the oldest first."""
+    with file.open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    return [rows[first : first + ISSUES] for first in range(0, len(rows), ISSUES)]
+
+
+def mixed_up(issues: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The same issues, the old ones with the points of others: there is nothing to learn from their words any more."""
+    points = [issue["story_points"] for issue in issues[:OLD]]
+    wrong = [*points[OLD // 2 :], *points[: OLD // 2], *(issue["story_points"] for issue in issues[OLD:])]
+    return [{**issue, "story_points": value} for issue, value in zip(issues, wrong, strict=True)]
+
+
+def why_rejected(client: MlflowClient, version: int, artifact: str, folder: Path) -> str:
+    """What this artifact says of a version that its gate rejected."""
+    rejected = client.get_model_version(NAME, str(version))
+    assert (rejected.tags["gate.verdict"], rejected.aliases) == ("REJECT", [])
+    return Path(client.download_artifacts(rejected.run_id, artifact, str(folder))).read_text()
+
+
 def test_a_version_is_trained_reviewed_served_replaced_put_back_rolled_back_and_all_of_it_can_be_verified(
     life: Life, tmp_path: Path
 ) -> None:
-    life.type("tina", "generate", "issues", tmp_path / "issues.csv", "--issues", 150, "--projects", 3)
-    columns = ("key", "title", "description", "issue_type", "story_points")
-    mapped = [part for name in columns for part in ("--map", f"{name}={name}")]
-    life.type("tina", "import", "issues", tmp_path / "issues.csv", *mapped)
+    life.type("tina", "generate", "issues", tmp_path / "all.csv", "--issues", ISSUES, "--projects", PROJECTS)
+    tracker = issues_of_each_project(tmp_path / "all.csv")
+    life.bring(tmp_path / "first.csv", [issue for issues in tracker for issue in issues[:OLD]])
     life.type("tina", "train", NAME)
     client = MlflowClient(life.settings.mlflow_tracking_uri)
     first = int(client.get_model_version_by_alias(NAME, "staging").version)
@@ -123,14 +157,17 @@ def test_a_version_is_trained_reviewed_served_replaced_put_back_rolled_back_and_
     life.type("rita", "models", "promote", NAME, first, "-m", "the first one")
     assert life.serves_in_time(first)
 
-    with life.database.transaction() as connection:
-        connection.execute("update issues set story_points = -1 where key = 'DEMO2-7'")
+    said = life.bring(tmp_path / "broken.csv", [issue for issues in tracker for issue in mixed_up(issues)])
+    assert said.startswith(f"{PROJECTS * (ISSUES - OLD)} new, ")
     life.type("tina", "train", NAME)
     second = first + 1
-    rejected = client.get_model_version(NAME, str(second))
-    assert (rejected.tags["gate.verdict"], rejected.aliases) == ("REJECT", [])
-    told = Path(client.download_artifacts(rejected.run_id, "gate.md", str(tmp_path))).read_text()
-    assert "guard data validation: 1 failures of its data in the expectation suite" in told
+    measured = json.loads(why_rejected(client, second, "gate.json", tmp_path))["measured"]
+    assert (measured["rows"], measured["stands_in"]) == (PROJECTS * (ISSUES - OLD), False)
+    assert all(guard["passed"] for guard in measured["guards"])
+    assert measured["production"]["found"]["low"] > 0.1  # it loses against what serves, and by nothing else
+    told = why_rejected(client, second, "gate.md", tmp_path)
+    why = rf"worse, L > 0: \+\d+\.\d% against version {first} \(L \+\d+\.\d%, U \+\d+\.\d%\)"
+    assert re.search(f"^- {why}$", told, re.MULTILINE), told
     assert life.is_told(Kind.PROMOTION_REJECTED)
     refused = life.type("rita", "models", "promote", NAME, second, "-m", "newer", fails=True)
     assert "the gate's verdict on this version is REJECT" in refused
@@ -142,10 +179,16 @@ def test_a_version_is_trained_reviewed_served_replaced_put_back_rolled_back_and_
     assert life.is_told(Kind.ALIAS_PUT_BACK)
     assert life.serves() == f"{NAME}/{first}"
 
-    life.type("olga", "models", "promote", NAME, second, "-m", "the row is known", "--override")
+    life.type("olga", "models", "promote", NAME, second, "-m", "we want it all the same", "--override")
     assert life.serves_in_time(second)
     life.type("rita", "models", "rollback", NAME, "-m", "it was wrong after all")
     assert life.serves_in_time(first)
+
+    with life.database.transaction() as connection:
+        connection.execute("update issues set story_points = -1 where key = 'DEMO2-7'")
+    life.type("tina", "train", NAME)
+    told = why_rejected(client, second + 1, "gate.md", tmp_path)
+    assert "guard data validation: 1 failures of its data in the expectation suite" in told
 
     history = life.documents("models", "history", NAME)
     moves = [(step["action"], step["to_version"], step["overridden"]) for step in reversed(history)]

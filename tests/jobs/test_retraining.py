@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,11 +13,13 @@ from shop import DAY, EFFORT, Shop, issues
 from versions import Aliases
 
 import projects
-from forecastle.registry.promotions import VersionFiles
+from forecastle.registry.aliases import VersionFiles
+from forecastle.registry.served import NEVER_MOVED
 from forecastle.settings import Settings
 from forecastle.store import job_runs
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Database
+from forecastle.store.gate_looks import Look, add_look
 from jobs import retraining
 from jobs.child import call
 from jobs.dispatcher import plan_ticks
@@ -112,43 +115,99 @@ class Registry(Aliases):
         return self.block
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a decision had trained: version 7, whose gate said `verdict`, seeing this head of the ledger."""
+
+    shop: Shop
+    settings: Settings
+    verdict: str = "PROMOTE"
+    head: str | None = NEVER_MOVED
+    tags: Mapping[str, str] = field(default_factory=dict)
+    block: Mapping[str, str] = field(default_factory=dict)
+
+    def work(self) -> Work:
+        decision = self.shop.decide()
+        assert decision.training_run is not None
+        with self.shop.database.transaction() as connection:
+            add_look(connection, Look(EFFORT.name, 7, "trained", self.verdict, {"head": self.head}, ()))
+            return Work(self.settings, self.shop.database, job_runs.get_run(connection, decision.training_run))
+
+    def registry(self) -> Registry:
+        told = {"gate.verdict": self.verdict, **self.tags}
+        files = VersionFiles(7, {"bundle/manifest.json": b"{}"}, {"run_id": "trained", "data.digest": "d", **told})
+        return Registry({7: files}, told=told, block=dict(self.block))
+
+    def promote(self, work: Work) -> str:
+        return retraining.promote_trained(work, self.registry(), "trained")  # type: ignore[arg-type]
+
+    def serves(self) -> list[tuple[int, str]]:
+        """What serves, and who let it."""
+        with self.shop.database.transaction() as connection:
+            steps = ledger.serving(connection).values()
+        return [(step.promotion.to_version, step.promotion.actor) for step in steps]
+
+
+@pytest.fixture
+def declare(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Let the model type declare whether its policy promotes; any files can be loaded."""
+
+    def found(auto: bool) -> None:
+        model_type = replace(EFFORT, retraining=replace(EFFORT.retraining, auto_promote=auto))
+        monkeypatch.setattr(projects, "get_model_type", lambda name: model_type)
+        monkeypatch.setattr(retraining, "loadable", lambda model_types: lambda name, found: None)
+
+    return found
+
+
 @pytest.mark.parametrize(
-    "told, block, auto, said",
+    "trained, auto, said",
     [
-        ({"gate.verdict": "PROMOTE"}, {}, True, "; promoted by its policy"),
-        ({"gate.verdict": "HOLD"}, {}, True, "; not promoted by its policy: its gate says HOLD"),
+        ({}, True, "; promoted by its policy"),
+        ({"verdict": "HOLD"}, True, "; not promoted by its policy: its gate says HOLD"),
         (
-            {"gate.verdict": "PROMOTE"},
-            {"promotion.block": "audit"},
+            {"verdict": "HOLD", "tags": {"gate.verdict": "PROMOTE"}},  # edited in MLflow
             True,
-            "; not promoted by its policy: somebody blocks",
+            "; not promoted by its policy: its gate says HOLD",
         ),
-        ({"gate.verdict": "PROMOTE"}, {}, False, ""),
+        ({"block": {"promotion.block": "audit"}}, True, "; not promoted by its policy: somebody blocks it"),
+        ({"head": None}, True, "; not promoted by its policy: nothing says what its gate had compared it with"),
+        ({}, False, ""),
     ],
 )
 def test_what_a_decision_had_trained_is_promoted_where_policy_gate_and_people_allow_it(
-    shop: Shop, own_storage: Settings, monkeypatch: pytest.MonkeyPatch, told: Any, block: Any, auto: bool, said: str
+    shop: Shop, own_storage: Settings, declare: Callable[[bool], None], trained: Any, auto: bool, said: str
 ) -> None:
-    model_type = replace(EFFORT, retraining=replace(EFFORT.retraining, auto_promote=auto))
-    monkeypatch.setattr(projects, "get_model_type", lambda name: model_type)
-    monkeypatch.setattr(retraining, "loadable", lambda model_types: lambda name, found: None)
-    decision = shop.decide()
-    provenance = {"run_id": "trained", "dataset.digest": "d", **told}
-    files = VersionFiles(7, {"bundle/manifest.json": b"{}"}, provenance)
-    registry = Registry({7: files}, told=told, block=block)
-    with shop.database.transaction() as connection:
-        assert decision.training_run is not None
-        training = job_runs.get_run(connection, decision.training_run)
-    work = Work(own_storage, shop.database, training)
-    assert retraining.promote_trained(work, registry, "trained").startswith(said)  # type: ignore[arg-type]
-    with shop.database.transaction() as connection:
-        serves = ledger.serving(connection)
-    assert [step.promotion.to_version for step in serves.values()] == (
-        [7] if said == "; promoted by its policy" else []
+    declare(auto)
+    found = Trained(shop, own_storage, **trained)
+    told = found.promote(found.work())
+    assert told.startswith(said)
+    assert (told == "") == (said == "")
+    assert found.serves() == ([(7, "auto_promote")] if said == "; promoted by its policy" else [])
+
+
+def test_a_policy_promotes_nothing_where_production_was_moved_since_the_gate_compared(
+    shop: Shop, own_storage: Settings, declare: Callable[[bool], None]
+) -> None:
+    declare(True)
+    trained = Trained(shop, own_storage)
+    work = trained.work()
+    shop.promote(3)
+    assert trained.promote(work) == (
+        "; not promoted by its policy: production of delivery.effort was moved meanwhile: look at what serves now"
     )
-    if serves:
-        promotion = serves[EFFORT.name].promotion
-        assert (promotion.actor, promotion.reason.startswith("retraining decision ")) == ("auto_promote", True)
+    assert trained.serves() == [(3, "rita")]
+
+
+def test_a_policy_whose_job_begins_again_has_promoted_once(
+    shop: Shop, own_storage: Settings, declare: Callable[[bool], None]
+) -> None:
+    declare(True)
+    trained = Trained(shop, own_storage)
+    work = trained.work()
+    assert [trained.promote(work) for _ in range(2)] == ["; promoted by its policy"] * 2
+    (step,) = rows(shop, "select reason from promotions where outcome = 'confirmed'")
+    assert step["reason"].startswith("retraining decision ")
 
 
 def test_what_somebody_trained_for_themselves_is_never_promoted_by_a_policy(

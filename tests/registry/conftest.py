@@ -12,10 +12,10 @@ import pytest
 from forecastle.access.principals import Principal, Role
 from forecastle.errors import ServerError
 from forecastle.generator.issues import Portfolio, generate_issues
+from forecastle.registry.aliases import VersionFiles
 from forecastle.registry.dataset import rows_of_issues
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import Extracted, extract_all
-from forecastle.registry.promotions import VersionFiles
 from forecastle.registry.training import Fitted, fit
 from forecastle.registry.walking import Budget
 from projects import get_model_type
@@ -63,7 +63,7 @@ class FakeAliases:
 
     def version_files(self, name: str, version: int) -> VersionFiles:
         provenance = {
-            "run_id": f"run{version}", "dataset.digest": "d", "git.commit": "c", "feature.digest": "f",
+            "run_id": f"run{version}", "data.digest": "d", "git.commit": "c", "feature.digest": "f",
             "gate.verdict": "PROMOTE",
         }  # fmt: skip
         return VersionFiles(version, self.versions[version], {**provenance, **self.provenance})

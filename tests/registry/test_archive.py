@@ -15,11 +15,12 @@ from forecastle.registry.archive import KEPT, KEPT_VERSIONS, Decision, decide
 from forecastle.registry.cleanup import RunningRun
 from forecastle.registry.lost_runs import FORGOTTEN_AFTER, job_of, lost_because, name_of
 from forecastle.registry.mlflow_rest import Version
+from forecastle.registry.verification import verify
 from forecastle.store.database import Database
 from forecastle.store.identifiers import new_id
 from forecastle.store.predictions import write_predictions
 from forecastle.store.promotions import Promotion, add_step
-from forecastle.store.references import named_versions, unnamed_datasets
+from forecastle.store.references import Logged, named_by_ledger, read_logged, unnamed_datasets
 
 NOW = datetime(2026, 11, 20, 5, tzinfo=UTC)
 MODEL = "delivery.effort"
@@ -105,7 +106,7 @@ def test_nothing_that_is_young_named_new_or_shared_ever_goes(
         assert version.run_id not in needed
 
 
-def test_the_ledger_and_logged_predictions_are_asked_at_once(database: Database) -> None:
+def test_the_ledger_and_logged_predictions_say_what_they_name(database: Database) -> None:
     files: tuple[()] = ()
     with database.transaction() as connection:
         project = some_project(connection)
@@ -114,15 +115,24 @@ def test_the_ledger_and_logged_predictions_are_asked_at_once(database: Database)
                 new_id(), "promote", MODEL, before, after, "rita", "r", "HOLD", False, files, {"run_id": f"run {after}"}
             )
             add_step(connection, moved, outcome)  # type: ignore[arg-type]
-    write_predictions(database, [a_prediction(project, model_type=MODEL, model_name=MODEL, model_version=4)])
+    write_predictions(
+        database, [a_prediction(project, model_type=MODEL, model_name=MODEL, model_version=4, run_id="run 4")]
+    )
     asked = [(MODEL, number, f"run {number}") for number in range(1, 7)]
     others = [("another", 3, "run x"), ("another", 9, "run 3")]  # of the same run
     with database.transaction() as connection:
-        assert named_versions(connection, [*asked, *others]) == {*((MODEL, n) for n in (1, 2, 3, 4)), ("another", 9)}
-        assert named_versions(connection, []) == set()
+        assert named_by_ledger(connection, [*asked, *others]) == {*((MODEL, n) for n in (1, 2, 3)), ("another", 9)}
+        assert named_by_ledger(connection, []) == set()
+        logged = read_logged(connection)
+    assert logged == Logged(frozenset({(MODEL, 4)}), frozenset({"run 4"}), frozenset({"d"}))
+    assert [logged.names(*one) for one in ((MODEL, 4, "x"), ("another", 1, "run 4"), (MODEL, 5, "run 5"))] == [
+        True, True, False
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize("named_by", ["nobody", "a version", "the ledger", "a prediction", "its age"])
+@pytest.mark.parametrize(
+    "named_by", ["nobody", "a version", "the ledger", "the ledger of before", "a prediction", "its age"]
+)
 def test_a_dataset_version_goes_only_where_nobody_names_it(database: Database, named_by: str) -> None:
     days = 10 if named_by == "its age" else 100
     with database.transaction() as connection:
@@ -133,15 +143,16 @@ def test_a_dataset_version_goes_only_where_nobody_names_it(database: Database, n
                 "span_from, span_until, created_at) values (%s, %s, %s, %s, %s, 1, 1, 'date', '', '', %s)",
                 (new_id(), MODEL, number, f"digest {number}", f"datasets/{number}", NOW - timedelta(days=days)),
             )
-        if named_by == "the ledger":
-            provenance = {"dataset.digest": "digest 1"}
+        if "the ledger" in named_by:
+            provenance = {"dataset.digest" if named_by.endswith("before") else "data.digest": "digest 1"}
             moved = Promotion(new_id(), "promote", MODEL, None, 9, "rita", "r", "HOLD", False, (), provenance)
-            add_step(connection, moved, "confirmed")
+            assert add_step(connection, moved, "confirmed").promotion.provenance == {"data.digest": "digest 1"}
+            assert verify(connection).broken is None
     if named_by == "a prediction":
         write_predictions(database, [a_prediction(project, dataset_digest="digest 1")])
     named = {"digest 1"} if named_by == "a version" else {"another"}
     with database.transaction() as connection:
-        found = unnamed_datasets(connection, NOW - KEPT, named)
+        found = unnamed_datasets(connection, NOW - KEPT, named | read_logged(connection).digests)
     assert [one.object_name for one in found] == (["datasets/1"] if named_by == "nobody" else [])
 
 

@@ -46,7 +46,7 @@ def test_files_beside_it_do_not_count(fitted: Fitted, model_type: ModelType) -> 
 def test_a_missing_file_is_named_an_integrity_error(fitted: Fitted, model_type: ModelType, name: str) -> None:
     files = fitted.bundle.files()
     del files[name]
-    with pytest.raises(IntegrityError, match="no bundle"):
+    with pytest.raises(IntegrityError, match=f"no bundle, it lacks {name}"):
         load_bundle(model_type, files)
 
 

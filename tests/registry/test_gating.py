@@ -15,13 +15,14 @@ from forecastle.generator.issues import Portfolio, generate_issues
 from forecastle.monitoring.decision import Replacement
 from forecastle.monitoring.policies import GatePolicy
 from forecastle.monitoring.verdict import Verdict
+from forecastle.registry.aliases import VersionFiles
 from forecastle.registry.dataset import TrainingRows, digest_of_rows, rows_of_issues, save_version
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import Extracted, extract_all
 from forecastle.registry.gate_page import differences_by_project, gate_section
 from forecastle.registry.gating import Gated, gate_candidate
 from forecastle.registry.incumbents import find_incumbents
-from forecastle.registry.promotions import Promoter, VersionFiles
+from forecastle.registry.promotions import Promoter
 from forecastle.registry.training import DatasetInfo, Fitted, fit
 from forecastle.registry.walking import Budget
 from forecastle.store.database import Database
@@ -72,7 +73,7 @@ def decide(database: Database, objects: Objects, gated_type: ModelType, rows: Ex
 
 def promote(database: Database, objects: Objects, reviewer: Principal, files: dict[str, bytes]) -> None:
     kept = VersionFiles(1, {f"bundle/{name}": content for name, content in files.items()}, {})
-    provenance = {"run_id": "r", "dataset.digest": "d", "git.commit": "c", "feature.digest": "f"}
+    provenance = {"run_id": "r", "data.digest": "d", "git.commit": "c", "feature.digest": "f"}
     aliases = Aliases({1: replace(kept, provenance=provenance)})
     Promoter(database, objects, aliases, lambda name, version: None).promote(NAME, 1, reviewer, "the first one")
 

@@ -11,7 +11,8 @@ from forecastle.access.principals import Principal
 from forecastle.errors import PreconditionFailedError, ServerError
 from forecastle.registry import promotions
 from forecastle.registry.mlflow_rest import Version
-from forecastle.registry.promotions import LEDGER_TAG, NEVER_MOVED, Promoter, head_of
+from forecastle.registry.promotions import LEDGER_TAG, Promoter
+from forecastle.registry.served import NEVER_MOVED, head_of
 from forecastle.registry.verification import Witness, verify, witnesses_of
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Database

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from forecastle.errors import FeatureCodeError, IntegrityError, NotFoundError
+from forecastle.registry.aliases import VersionFiles
 from forecastle.registry.bundle import digest_of_files
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.loading import loadable
-from forecastle.registry.promotions import VersionFiles
 from forecastle.registry.training import Fitted
 
 
@@ -38,6 +38,12 @@ def test_a_bundle_that_was_overwritten_since_its_training_may_not(model_type: Mo
 def test_what_is_no_bundle_may_not(model_type: ModelType, version: VersionFiles) -> None:
     with pytest.raises(IntegrityError):
         loadable({model_type.name: model_type})(model_type.name, replace(version, files={"bundle/manifest.json": b"?"}))
+
+
+def test_a_bundle_that_lacks_a_file_may_not(model_type: ModelType, version: VersionFiles) -> None:
+    files = {name: content for name, content in version.files.items() if name != "bundle/skill.json"}
+    with pytest.raises(IntegrityError, match=r"skill\.json"):
+        loadable({model_type.name: model_type})(model_type.name, replace(version, files=files))
 
 
 def test_a_bundle_of_other_feature_code_may_not(model_type: ModelType, version: VersionFiles) -> None:

@@ -46,7 +46,7 @@ def rest(servers: Settings, client: MlflowClient, tmp_path_factory: pytest.TempP
     logged = client.create_logged_model(client.get_run(run).info.experiment_id, source_run_id=run)
     client.log_model_artifacts(logged.model_id, str(folder / "model"))
     client.create_registered_model(NAME)
-    tags = {"dataset.digest": "d", "gate.verdict": "HOLD", "trained_by": "dana", "other": "Größe"}
+    tags = {"data.digest": "d", "gate.verdict": "HOLD", "trained_by": "dana", "other": "Größe"}
     for given in ({}, tags):
         client.create_model_version(NAME, f"models:/{logged.model_id}", run, tags=given, model_id=logged.model_id)
     client.set_registered_model_alias(NAME, "staging", "2")
@@ -57,8 +57,8 @@ def test_every_file_of_a_version_comes_with_where_it_is_from(rest: MlflowRest, c
     found = rest.version_files(NAME, 2)
     assert found.files == FILES
     assert found.provenance["run_id"] == client.get_model_version(NAME, "2").run_id
-    assert {name: found.provenance.get(name) for name in ("dataset.digest", "gate.verdict", "trained_by")} == {
-        "dataset.digest": "d", "gate.verdict": "HOLD", "trained_by": "dana",
+    assert {name: found.provenance.get(name) for name in ("data.digest", "gate.verdict", "trained_by")} == {
+        "data.digest": "d", "gate.verdict": "HOLD", "trained_by": "dana",
     }  # fmt: skip
     first = rest.version_files(NAME, 1).provenance
     assert first["trained_by"] == "unknown"
@@ -73,6 +73,14 @@ def test_versions_are_listed_with_tags_and_aliases_newest_first(rest: MlflowRest
     assert [version.version for version in rest.list_versions() if version.name == NAME] == [2, 1]
     assert rest.version_at_alias(NAME, "staging").version == 2
     assert rest.get_run(found[0].run_id) == mlflow_rest.RunRecord({"mae": 1.5}, {"candidate": "blend"})
+
+
+def test_a_version_whose_tag_is_named_as_before_says_the_same_of_its_data(
+    rest: MlflowRest, client: MlflowClient
+) -> None:
+    client.set_model_version_tag(NAME, "1", "dataset.digest", "older")
+    assert rest.get_version(NAME, 1).tags["data.digest"] == "older"
+    assert rest.version_files(NAME, 1).provenance["data.digest"] == "older"
 
 
 def test_aliases_and_tags_are_set_and_taken_away(rest: MlflowRest, client: MlflowClient) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from forecastle.access.principals import Principal, Role
 from forecastle.errors import ConflictError, IntegrityError, NotAllowedError, NotFoundError, ServerError
-from forecastle.registry.promotions import Promoter, approved_files
+from forecastle.registry.promotions import Promoter
+from forecastle.registry.served import approved_files
 from forecastle.settings import Settings
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Database

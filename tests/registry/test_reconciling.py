@@ -10,8 +10,9 @@ import pytest
 
 from forecastle.access.principals import Principal, Role, add_user
 from forecastle.errors import ConfigurationError, IntegrityError, NotFoundError, ServerError
+from forecastle.registry.aliases import VersionFiles
 from forecastle.registry.mlflow_rest import Version
-from forecastle.registry.promotions import Promoter, VersionFiles
+from forecastle.registry.promotions import Promoter
 from forecastle.registry.reconciling import UNKNOWN, Reconciled, Reconciler
 from forecastle.registry.review import MOVED_BY_TAG, REFUSED_TAG
 from forecastle.store import promotions as ledger

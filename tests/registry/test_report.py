@@ -21,9 +21,9 @@ from forecastle.registry.bundle import load_bundle
 from forecastle.registry.dataset import rows_of_issues
 from forecastle.registry.declaration import ModelType, resolve
 from forecastle.registry.examples import extract_all
-from forecastle.registry.recording import log_models
 from forecastle.registry.report import report_page
 from forecastle.registry.results import Results, overall_results, view_results
+from forecastle.registry.run_log import log_models
 from forecastle.registry.summary import child_runs, run_metrics
 from forecastle.registry.training import DatasetInfo, Fitted, fit
 from forecastle.registry.walking import Budget

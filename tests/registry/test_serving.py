@@ -19,7 +19,8 @@ from forecastle.registry import following, replacing, serving
 from forecastle.registry.cache import BUDGET_BYTES, LIFETIME_SECONDS, ModelCache
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.loading import Loaded, load_serving
-from forecastle.registry.promotions import Promoter, approved_files
+from forecastle.registry.promotions import Promoter
+from forecastle.registry.served import approved_files
 from forecastle.registry.serving import ServingModels
 from forecastle.registry.training import Fitted
 from forecastle.store import database as database_module

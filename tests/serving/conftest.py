@@ -17,7 +17,8 @@ from werkzeug.test import TestResponse
 
 import projects
 from forecastle.access.principals import Principal, Role, add_user
-from forecastle.registry.promotions import Promoter, VersionFiles
+from forecastle.registry.aliases import VersionFiles
+from forecastle.registry.promotions import Promoter
 from forecastle.registry.serving import ServingModels
 from forecastle.settings import Settings
 from forecastle.store.database import Database, with_database

@@ -13,8 +13,8 @@ import pytest
 from forecastle.access.principals import Principal, Role
 from forecastle.errors import IntegrityError, ServerError
 from forecastle.features.packing import unpack_known
+from forecastle.registry.aliases import VersionFiles
 from forecastle.registry.bundle import digest_of_files
-from forecastle.registry.promotions import VersionFiles
 from forecastle.store.prediction_log import PredictionLog
 from forecastle.store.prediction_months import drop_month, list_months
 from forecastle.store.tenants import get_project
@@ -173,7 +173,7 @@ def test_a_passport_shows_every_digest_as_it_was_promoted(house: Any) -> None:
     assert response.status_code == 200
     passport, version = response.get_json(), house.versions[1]
     assert passport["run_id"] == version.provenance["run_id"]
-    assert passport["dataset_digest"] == version.provenance["dataset.digest"]
+    assert passport["dataset_digest"] == version.provenance["data.digest"]
     assert passport["git_commit"] == version.provenance["git.commit"]
     assert passport["feature_digest"] == version.provenance["feature.digest"]
     assert passport["bundle_digest"] == bundle_digest(version)

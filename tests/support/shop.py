@@ -46,7 +46,7 @@ class Shop:
         """Save the data of now as a dataset version, and let a version that they taught serve."""
         digest = self.save_data()
         told = {
-            "run_id": "run", "dataset.digest": digest, "feature.digest": digest_of_features(EFFORT), "mae": "2.0"
+            "run_id": "run", "data.digest": digest, "feature.digest": digest_of_features(EFFORT), "mae": "2.0"
         } | provenance  # fmt: skip
         step = Promotion(
             new_id(), "promote", EFFORT.name, None, version, "rita", "tested", "UNGATED", True, (), told

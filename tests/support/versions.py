@@ -11,12 +11,13 @@ from forecastle.errors import NotFoundError
 from forecastle.generator.dated import DatedPortfolio, generate_dated_issues
 from forecastle.generator.issues import Portfolio, generate_issues
 from forecastle.records.issues import IssueRecord
+from forecastle.registry.aliases import VersionFiles
 from forecastle.registry.bundle import digest_of_features
 from forecastle.registry.dataset import digest_of_rows, rows_of_issues
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import extract_all
 from forecastle.registry.mlflow_rest import MlflowRest
-from forecastle.registry.promotions import LEDGER_TAG, VersionFiles
+from forecastle.registry.promotions import LEDGER_TAG
 from forecastle.registry.training import DatasetInfo, fit
 from forecastle.registry.walking import Budget
 
@@ -59,7 +60,7 @@ def make_version(number: int, issues: int, model_type: ModelType = MODEL_TYPE) -
     files = {f"bundle/{name}": content for name, content in fitted.bundle.files().items()}
     provenance = {
         "run_id": f"run-{number}",
-        "dataset.digest": digest,
+        "data.digest": digest,
         "git.commit": hashlib.sha1(str(number).encode()).hexdigest(),
         "feature.digest": digest_of_features(model_type),
         "trained_by": "tester",
