@@ -167,25 +167,53 @@ class LinearForm:
         return cls(numbers, content["weights"], *bounds)
 
 
-@dataclass(frozen=True)
-class Tree:
-    """A decision tree as parallel lists; node 0 is the root, and a leaf has the feature -1.
+NODE_BYTES = 29
+"""What a node takes in a packed tree: two numbers of 8 bytes, three of 4, and a byte for yes or no."""
 
-    A number below the node's threshold goes left, one that is not known goes where `missing_left` says.
+
+def _part(start: int, kind: str) -> Any:
+    """A sequence of a packed tree: so many bytes a node stand before it, and its numbers are of this kind."""
+    end = start + struct.calcsize(kind)
+
+    def read(tree: Tree) -> Any:
+        nodes, packed = len(tree.packed) // NODE_BYTES, memoryview(tree.packed)
+        return packed[start * nodes : end * nodes].cast(kind)  # type: ignore[call-overload]  # of one of its letters
+
+    return property(read)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Tree:
+    """A decision tree as parallel sequences; node 0 is the root, and a leaf has the feature -1.
+
+    A number below the node's threshold goes left, one that is not known goes where `missing_left` says. The sequences
+    lie in one piece of memory: a worker holds hundreds of trees of each of its models, most of a few nodes.
     """
 
-    feature: Sequence[int]
-    threshold: Sequence[float]
-    left: Sequence[int]
-    right: Sequence[int]
-    missing_left: Sequence[bool]
-    value: Sequence[float]
+    packed: bytes
 
-    def __post_init__(self) -> None:
-        # As arrays: a worker holds hundreds of trees of each of its models.
-        for name, kind in (("feature", "i"), ("threshold", "d"), ("left", "i"), ("right", "i"), ("value", "d")):
-            object.__setattr__(self, name, array(kind, getattr(self, name)))
-        object.__setattr__(self, "missing_left", tuple(self.missing_left))
+    threshold, value = _part(0, "d"), _part(8, "d")
+    feature, left, right = _part(16, "i"), _part(20, "i"), _part(24, "i")
+    missing_left = _part(28, "?")
+
+    def __init__(
+        self,
+        feature: Sequence[int],
+        threshold: Sequence[float],
+        left: Sequence[int],
+        right: Sequence[int],
+        missing_left: Sequence[bool],
+        value: Sequence[float],
+    ) -> None:
+        """Raises ValueError where the sequences differ in length, TypeError for what is no number."""
+        reals, wholes = (threshold, value), (feature, left, right)
+        if {len(part) for part in (*reals, *wholes)} != {len(missing_left)}:
+            raise ValueError("every node of a tree has a feature, a threshold, two children and a value")
+        packed = [array("d", part).tobytes() for part in reals] + [array("i", part).tobytes() for part in wholes]
+        object.__setattr__(self, "packed", b"".join([*packed, bytes(map(bool, missing_left))]))
+
+
+_SEQUENCES = ("feature", "threshold", "left", "right", "missing_left", "value")
 
 
 @dataclass(frozen=True)
@@ -221,7 +249,7 @@ class ForestForm:
     def as_json(self) -> dict[str, Any]:
         return {
             "names": list(self.names),
-            "trees": [{name: list(getattr(tree, name)) for name in Tree.__annotations__} for tree in self.trees],
+            "trees": [{name: list(getattr(tree, name)) for name in _SEQUENCES} for tree in self.trees],
             "intercept": self.intercept,
             "single": self.single,
         }

@@ -14,6 +14,7 @@ from forecastle.features.issues import IssueFeatures
 from forecastle.features.levels import LogLevels, LogScale
 from forecastle.features.text import TfidfDictionary
 from forecastle.learning.forms import (
+    NODE_BYTES,
     NUMBER_WEIGHT,
     ForestForm,
     Form,
@@ -28,6 +29,7 @@ from forecastle.learning.forms import (
     place_on,
     value_at,
 )
+from forecastle.registry.footprint import size_of
 
 SCALE = LogScale(floor=0.25, cold_centre=1.0, cold_spread=0.8)
 FLAT = LogLevels(0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -93,6 +95,20 @@ def test_a_number_below_the_threshold_goes_left_and_one_on_it_goes_right(number:
 
 def test_a_number_that_is_not_known_goes_where_the_tree_says() -> None:
     assert [said_by(tree(left), math.nan) for left in (True, False)] == [1.0, 10.0]
+
+
+def test_a_tree_says_what_it_was_made_of_and_takes_little_more_than_its_numbers() -> None:
+    made = tree(missing_left=True)
+    assert list(made.feature) == [0, -1, -1]
+    assert (list(made.threshold), list(made.value)) == ([2.0, 0.0, 0.0], [0.0, 1.0, 10.0])
+    assert (list(made.left), list(made.right)) == ([1, -1, -1], [2, -1, -1])
+    assert list(made.missing_left) == [True, False, False]
+    assert size_of(made) < 3 * NODE_BYTES + 100
+
+
+def test_sequences_of_different_length_are_no_tree() -> None:
+    with pytest.raises(ValueError, match="every node"):
+        Tree((0, -1, -1), (2.0, 0.0), (1, -1, -1), (2, -1, -1), (False, False, False), (0.0, 1.0, 10.0))
 
 
 def test_a_forest_finds_numbers_by_name_and_one_that_lacks_is_not_known() -> None:
