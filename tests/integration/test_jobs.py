@@ -48,6 +48,13 @@ DELIVERING = (
     + PROGRAM
     + "registry.JOBS[deliver.name] = deliver\n"
 )
+HOLDING = (
+    "from jobs import registry; reconcile = registry.JOBS['registry.reconcile']\n"
+    + PROGRAM
+    + "held = registry.Job('training.train', 'training', 'slow_jobs:hold', 120, 1 << 29, None, frozenset({'gate'}))\n"
+    + "registry.JOBS = {job.name: job for job in (reconcile, held)}\n"
+    + "from jobs import dispatcher; dispatcher.RESEND_SECONDS = 1\n"
+)
 Await = Callable[[Callable[[], bool], float], None]
 
 
@@ -183,6 +190,31 @@ def test_how_jobs_fail_is_written_without_anybodys_text(open_shop: Shop) -> None
     assert "ValueError" in str(found["break_down"].detail)
     assert "customer" not in open_shop.logs()
     assert "slow_jobs.py" in open_shop.logs()
+
+
+def test_trainings_leave_room_for_everything_else(shop: Shop, await_that: Await, record_property: Any) -> None:
+    for name in ("beat", "worker"):
+        shop.start(HOLDING + f"from jobs.{name} import main; main()", name)
+    gates = [shop.folder / f"gate{number}" for number in range(4)]
+    for gate in gates:
+        os.mkfifo(gate)
+    trainings = [shop.plan("training.train", gate=gate) for gate in gates]
+
+    def begun() -> list[int]:
+        return [number for number, run in enumerate(trainings) if shop.get(run.id).started_at is not None]
+
+    await_that(lambda: shop.logs().count("left to be sent again, as 2 trainings run here") >= 2, 10)
+    first = begun()
+    reconciled = shop.ended(shop.plan("registry.reconcile"), 10)
+    assert (reconciled.outcome, len(first), begun()) == ("succeeded", 2, first)
+    assert reconciled.started_at is not None
+    record_property("reconcile picked up", f"{(reconciled.started_at - reconciled.planned_at).total_seconds():.3f} s")
+    for number in first:
+        gates[number].write_bytes(b"")  # opens for who waits to read
+    await_that(lambda: len(begun()) == 4, 10)
+    for number in set(begun()) - set(first):
+        gates[number].write_bytes(b"")
+    assert {(shop.ended(run).outcome, shop.get(run.id).attempts) for run in trainings} == {("succeeded", 1)}
 
 
 def test_a_worker_that_is_told_to_stop_gives_its_run_back(shop: Shop, await_that: Await) -> None:
