@@ -40,6 +40,7 @@ class JobRunAnswer(BaseModel):
     items: int | None = Field(description="How many things it did")
     error_code: str | None
     detail: str | None = Field(description="How it ended, in a sentence")
+    in_place_of: UUID | None = Field(description="The run that did not succeed, where this one is tried in its place")
 
 
 class JobRunsAnswer(BaseModel):

@@ -31,7 +31,10 @@ FREE: LiteralString = (
 
 @dataclass(frozen=True)
 class JobRun:
-    """One run of a job: a row that is planned, sent, held under a lease, and ended."""
+    """One run of a job: a row that is planned, sent, held under a lease, and ended.
+
+    `in_place_of` is the run that was planned first and did not succeed, where this one is tried in its place.
+    """
 
     id: UUID
     name: str
@@ -53,6 +56,7 @@ class JobRun:
     items: int | None
     error_code: str | None
     detail: str | None
+    in_place_of: UUID | None
 
     @property
     def state(self) -> str:
@@ -86,13 +90,18 @@ def now(connection: Connection) -> datetime:
 
 
 def plan(
-    connection: Connection, name: str, arguments: Mapping[str, str], planned_by: str, due_key: str | None = None
+    connection: Connection,
+    name: str,
+    arguments: Mapping[str, str],
+    planned_by: str,
+    due_key: str | None = None,
+    in_place_of: UUID | None = None,
 ) -> JobRun | None:
     """Write a planned run and wake the dispatcher; None where `due_key` was planned before."""
     row = connection.execute(
-        f"insert into job_runs (id, name, arguments, planned_by, due_key) values (%s, %s, %s, %s, %s) "
+        "insert into job_runs (id, name, arguments, planned_by, due_key, in_place_of) values (%s, %s, %s, %s, %s, %s) "
         f"on conflict (due_key) do nothing returning {COLUMNS}",
-        (new_id(), name, Jsonb(dict(arguments)), planned_by, due_key),
+        (new_id(), name, Jsonb(dict(arguments)), planned_by, due_key, in_place_of),
     ).fetchone()
     if row is None:
         return None
@@ -180,11 +189,15 @@ def request_cancel(connection: Connection, run_id: UUID, by: str) -> JobRun:
 
 
 def retry(connection: Connection, run_id: UUID, by: str) -> JobRun:
-    """Plan a run that has ended anew, with the same arguments. Raises NotFoundError, ConflictError."""
+    """Plan a run that has ended anew, with the same arguments; in place of it, unless it succeeded.
+
+    Raises NotFoundError, ConflictError.
+    """
     found = get_run(connection, run_id)
     if found.ended_at is None:
         raise ConflictError(f"run {run_id} has not ended; cancel it first: forecastle jobs cancel {run_id}")
-    again = plan(connection, found.name, found.arguments, by)
+    first = None if found.outcome == "succeeded" else found.in_place_of or found.id
+    again = plan(connection, found.name, found.arguments, by, in_place_of=first)
     assert again is not None  # it has no due key
     return again
 

@@ -176,8 +176,11 @@ def find_decision_of_run(connection: Connection, decision_run: UUID, model_name:
 
 
 def find_decision_for_training(connection: Connection, training_run: UUID) -> StoredDecision | None:
-    """The decision that planned this training."""
-    return next(iter(_decisions(connection, "training_run = %(run)s", {"run": training_run})), None)
+    """The decision that planned this training, or the one in whose place it is tried again."""
+    condition: LiteralString = (
+        "training_run in (select unnest(array[id, in_place_of]) from job_runs where id = %(run)s)"
+    )
+    return next(iter(_decisions(connection, condition, {"run": training_run})), None)
 
 
 def _decisions(connection: Connection, condition: LiteralString, values: dict[str, Any]) -> list[StoredDecision]:

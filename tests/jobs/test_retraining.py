@@ -13,13 +13,17 @@ from shop import DAY, EFFORT, Shop, issues
 from versions import Aliases
 
 import projects
+from forecastle.monitoring.decision import Replacement
 from forecastle.registry.aliases import VersionFiles
+from forecastle.registry.retraining import replacement_for
 from forecastle.registry.served import NEVER_MOVED
 from forecastle.settings import Settings
 from forecastle.store import job_runs
 from forecastle.store import promotions as ledger
 from forecastle.store.database import Database
 from forecastle.store.gate_looks import Look, add_look
+from forecastle.store.job_runs import Ending
+from forecastle.store.retraining import find_decision_for_training
 from jobs import retraining
 from jobs.child import call
 from jobs.dispatcher import plan_ticks
@@ -208,6 +212,22 @@ def test_a_policy_whose_job_begins_again_has_promoted_once(
     assert [trained.promote(work) for _ in range(2)] == ["; promoted by its policy"] * 2
     (step,) = rows(shop, "select reason from promotions where outcome = 'confirmed'")
     assert step["reason"].startswith("retraining decision ")
+
+
+def test_a_training_that_is_tried_again_is_still_the_one_that_was_decided(shop: Shop) -> None:
+    shop.promote()
+    shop.bring(issues(1, start=MONDAY))
+    decision = shop.decide(after=31 * DAY)
+    run_id = decision.training_run
+    assert replacement_for(decision) is Replacement.AGE
+    with shop.database.transaction() as connection:
+        for outcome in ("failed", "cancelled", "succeeded"):
+            assert run_id is not None
+            job_runs.end_unheld(connection, run_id, Ending(outcome, "it ended"))
+            run_id = job_runs.retry(connection, run_id, "ada").id
+            found = find_decision_for_training(connection, run_id)
+            # What was trained is trained: again is somebody's own wish, and no reason of the decision's.
+            assert found == (None if outcome == "succeeded" else decision)
 
 
 def test_what_somebody_trained_for_themselves_is_never_promoted_by_a_policy(
