@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -16,6 +21,8 @@ from mlflow.entities import Run
 
 from forecastle.access.principals import Role, add_user
 from forecastle.generator.issues import Portfolio, generate_issues
+from forecastle.registry.cleanup import Cleanup
+from forecastle.registry.lost_runs import end_lost_runs
 from forecastle.registry.recording import _delete_twins
 from forecastle.registry.tracking import Tracking
 from forecastle.settings import Settings
@@ -26,8 +33,19 @@ from forecastle.store.job_runs import JobRun
 from forecastle.store.migrate import migrate
 from jobs.registry import JOBS
 from jobs.runner import Runner
+from projects import ROOT
 
 NAME = "delivery.story_points"
+RUNNER = """
+import sys, threading
+from uuid import UUID
+from forecastle.settings import Settings
+from forecastle.store.database import Database
+from jobs.runner import Runner
+settings = Settings.from_env()
+with Database(settings.require_database_url(), 2) as database:
+    Runner(settings, database, "lost", threading.Event()).run(UUID(sys.argv[1]))
+"""
 Await = Callable[[Callable[[], bool], float], None]
 
 
@@ -59,6 +77,29 @@ class Shop:
             return []
         return list(client.search_runs([found.experiment_id], f"attributes.run_name = 'job {run_id}'"))
 
+    def lose(self, run_id: UUID, await_that: Await) -> Run:
+        """Begin to train in another process; kill it and all it started with -9; the run that MLflow still shows."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **self.settings.as_environment()}
+        worker = subprocess.Popen([sys.executable, "-c", RUNNER, str(run_id)], env=environment)
+        await_that(lambda: any("dataset.version" in found.data.params for found in self.tracked(run_id)), 60)
+        worker.kill()
+        await_that(lambda: kill_all(of_group(str(run_id))) == 0, 5)
+        worker.wait()
+        with self.database.transaction() as connection:  # as half a minute later
+            connection.execute("update job_runs set lease_until = now() where id = %s", (run_id,))
+        (tracked,) = self.tracked(run_id)
+        assert tracked.info.status == "RUNNING"
+        return tracked
+
+    def reap(self) -> list[str]:
+        mlflow = Cleanup(self.settings.require_tracking_uri())
+        return end_lost_runs(self.database, mlflow, [NAME], datetime.now(UTC))
+
+    def versions(self) -> list[str]:
+        """Runs that registered a version, one a version."""
+        client = MlflowClient(self.settings.require_tracking_uri())
+        return [found.run_id for found in client.search_model_versions(f"name = '{NAME}'")]
+
 
 @pytest.fixture(scope="module")
 def shop(servers: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
@@ -84,6 +125,14 @@ def of_group(name: str) -> list[int]:
         except OSError:
             continue
     return [pid for pid in found if pid != os.getpid()]
+
+
+def kill_all(pids: list[int]) -> int:
+    """Kill them with -9; returns how many there were."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return len(pids)
 
 
 @pytest.mark.slow
@@ -149,6 +198,40 @@ def test_a_cancelled_training_is_ended_with_all_its_processes_and_its_run(shop: 
     (tracked,) = shop.tracked(run_id)
     assert tracked.info.status == "KILLED"
     assert tracked.data.tags["failure"].startswith("ended before it was done")
+
+
+@pytest.mark.slow
+def test_of_a_training_lost_with_its_worker_nothing_is_registered_its_run_is_ended_and_it_runs_again_once(
+    shop: Shop, await_that: Await
+) -> None:
+    before, run_id = shop.versions(), shop.plan(model_type=NAME)
+    lost = shop.lose(run_id, await_that)
+    assert shop.versions() == before
+    assert shop.reap() == []  # its job is open: the next attempt ends it
+    found = shop.run(run_id)
+    assert (found.outcome, found.attempts) == ("succeeded", 2)
+    runs = {run.info.run_id: run for run in shop.tracked(run_id)}
+    ended = runs.pop(lost.info.run_id)
+    assert (ended.info.status, ended.data.tags["failure"]) == ("KILLED", "its worker was lost")
+    ((finished, run),) = runs.items()
+    assert (run.info.status, sorted(shop.versions())) == ("FINISHED", sorted([*before, finished]))
+    shop.run(run_id)
+    assert (shop.get(run_id).attempts, len(shop.tracked(run_id))) == (2, 2)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_lost_with_its_worker_and_that_no_attempt_follows_is_ended_by_the_reaper(
+    shop: Shop, await_that: Await
+) -> None:
+    before, run_id = shop.versions(), shop.plan(model_type=NAME)
+    lost = shop.lose(run_id, await_that)
+    with shop.database.transaction() as connection:
+        assert job_runs.request_cancel(connection, run_id, "dana").outcome == "cancelled"
+    assert shop.reap() == [lost.info.run_id]
+    (ended,) = shop.tracked(run_id)
+    assert (ended.info.status, ended.data.tags["failure"]) == ("KILLED", f"its job {run_id} is over")
+    assert shop.versions() == before
+    assert shop.reap() == []
 
 
 @pytest.mark.slow
