@@ -42,6 +42,8 @@ class Replacer:
         self._cache = cache
         self.refused: dict[tuple[str, int], Refusal] = {}
         """By registered model and ledger step."""
+        self._untold: set[tuple[str, int]] = set()
+        """Those whose alert could not be written yet."""
 
     def load(self, model_name: str) -> None:
         """Let the newest version serve; where it is refused and nothing serves yet, the one before it.
@@ -101,20 +103,25 @@ class Replacer:
 
     def _refuse(self, model_name: str, step: LedgerStep, error: ForecastleError) -> None:
         key, reason = (model_name, step.step), str(error)
-        known = self.refused.get(key)
+        known, sentence = self.refused.get(key), f"not loaded, what served goes on serving: {reason}"
         if known is None or known.reason != reason:  # said once, not at every poll
             self.refused[key] = Refusal(_label(step), reason, datetime.now(UTC))
-            sentence = f"not loaded, what served goes on serving: {reason}"
             logger.error(sentence)
             if isinstance(error, IntegrityError) and not isinstance(error, FeatureCodeError):
-                self._tell(lambda connection: raise_alert(connection, Kind.FILE_TAMPERED, model_name, sentence))
+                self._untold.add(key)
+        if key in self._untold and self._tell(
+            lambda connection: raise_alert(connection, Kind.FILE_TAMPERED, model_name, sentence)
+        ):
+            self._untold.discard(key)
 
-    def _tell(self, say: Callable[[Connection], None]) -> None:
-        """An alert that cannot be written now must not keep a version from serving."""
+    def _tell(self, say: Callable[[Connection], None]) -> bool:
+        """Whether it could be said: an alert that cannot be written now must not keep a version from serving."""
         try:
             self._database.retrying(say)
         except ServerError as error:
             logger.warning("an alert was not written: %s", error)
+            return False
+        return True
 
 
 def _label(step: LedgerStep) -> str:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 
+from forecastle.errors import ServerError
 from forecastle.settings import Settings
 from forecastle.store import job_runs, notifications
 from forecastle.store.database import Database
 from forecastle.store.job_runs import Ending, JobRun, Outcome
-from jobs import endings
+from jobs import endings, runner
 from jobs.child import call
 from jobs.dispatcher import Dispatcher
 from jobs.notification import DELIVER
 from jobs.registry import JOBS
+from jobs.runner import Runner
 
 MODEL = "delivery.effort"
 
@@ -75,6 +80,39 @@ def test_a_training_that_takes_its_workers_with_it_raises_an_alert(database: Dat
         connection.execute("update job_runs set attempts = 3")
     Dispatcher(database, Sent(), JOBS).run_once()
     assert ("training_failed", MODEL) in alerts(database)
+
+
+def test_a_training_that_failed_while_its_database_was_away_raises_its_alert_afterwards(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LEASE_SECONDS", 0.5)
+    failing = replace(JOBS["training.train"], function="nowhere:train")
+    with database.transaction() as connection:
+        run = job_runs.plan(connection, failing.name, {"model_type": MODEL}, "ada")
+    assert run is not None
+
+    class Leaving(Database):
+        """Away from the moment at which the run is held."""
+
+        def retrying(self, work: Callable[..., Any]) -> Any:
+            if is_held(run.id):
+                raise ServerError("away")
+            return super().retrying(work)
+
+    def is_held(run_id: UUID) -> bool:
+        with database.transaction() as connection:
+            return job_runs.get_run(connection, run_id).lease_token is not None
+
+    jobs, settings = {failing.name: failing}, Settings(database_url=database_url)
+    with Leaving(database_url) as leaving, pytest.raises(ServerError, match="away"):
+        Runner(settings, leaving, "first", threading.Event(), jobs).run(run.id)
+    assert alerts(database) == []  # nor has the run ended
+    sent = Sent()
+    Dispatcher(database, sent, jobs).run_once()
+    assert sent.names == [failing.name]
+    monkeypatch.undo()
+    Runner(settings, database, "second", threading.Event(), jobs).run(run.id)
+    assert alerts(database) == [("training_failed", MODEL)]
 
 
 def test_other_jobs_that_fail_raise_none_at_once(database: Database) -> None:

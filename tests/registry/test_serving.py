@@ -199,6 +199,32 @@ def test_a_tampered_version_is_not_loaded_and_the_old_one_goes_on_serving(
     assert alerts(database) == []
 
 
+def test_an_alert_that_could_not_be_written_is_written_at_the_next_look(
+    make_models: Callable[[], Watched],
+    promoter: Promoter,
+    reviewer: Principal,
+    model_type: ModelType,
+    database: Database,
+    objects: Objects,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def is_away(work: object) -> None:
+        raise ServerError("PostgreSQL is away")
+
+    models = make_models()
+    step = promoter.promote(model_type.name, 1, reviewer, "first")
+    (manifest,) = (file for file in step.promotion.files if file.name == "bundle/manifest.json")
+    objects.put(manifest.object_name, objects.get(manifest.object_name) + b" ")
+    with monkeypatch.context() as away:
+        away.setattr(database, "retrying", is_away)
+        models.refresh()
+        assert [reason for reason in models.reasons() if "was changed after its approval" in reason]
+    assert alerts(database) == []
+    for _ in range(2):  # told once
+        models.refresh()
+    assert alerts(database) == [("file_tampered", model_type.name, 1)]
+
+
 def alerts(database: Database) -> list[tuple[str, str, int]]:
     """Kind, subject and how often it was raised, of what is open."""
     with database.transaction() as connection:
