@@ -89,4 +89,5 @@ def remembering(database: Database, model_type: ModelType, announcements: Announ
 def looking_of(declared: ModelType) -> Looking:
     """Which outcomes a model type looks at."""
     groups = tuple(declared.groups.items())
-    return Looking(declared.target, declared.known_field, groups, declared.has_estimates, declared.looks_at_cases)
+    estimates, cases = declared.has_estimates, declared.looks_at_cases
+    return Looking(declared.name, declared.target, declared.known_field, groups, estimates, cases)

@@ -17,6 +17,7 @@ from forecastle.errors import NotFoundError
 from forecastle.records.issues import MOMENT_FIELDS, OUTCOME_FIELDS
 from forecastle.records.outcomes import NONE_KNOWN, RECENT, ROLLING, Case, Outcomes
 from forecastle.store.database import Connection
+from forecastle.store.unlearning import marked_next, unlearned_at
 
 CHANNEL = "forecastle_outcomes"
 """Where the database announces changes of what is read here."""
@@ -26,10 +27,11 @@ CHANNEL = "forecastle_outcomes"
 class Looking:
     """What is looked at: the outcome, the field that says since when it is known, and what groups issues share.
 
-    `target` is one of OUTCOME_FIELDS, `known_field` one of MOMENT_FIELDS; `groups` are a name and fields of SHARED
-    each. Raises NotFoundError for others.
+    `model_type` says whose periods to be unlearned are left out. `target` is one of OUTCOME_FIELDS, `known_field` one
+    of MOMENT_FIELDS; `groups` are a name and fields of SHARED each. Raises NotFoundError for others.
     """
 
+    model_type: str
     target: str
     known_field: str
     groups: tuple[tuple[str, tuple[str, ...]], ...]
@@ -56,7 +58,7 @@ class Asked:
 class ProjectOutcomes:
     """The id of a project, its outcomes, and its latest completed issues, where they are looked at.
 
-    `changes_at` is the first moment at which more becomes known of what is stored already; None where there is none.
+    `changes_at` is the first moment at which something else is known of what is stored already; None if there is none.
     """
 
     project: str
@@ -71,8 +73,8 @@ def known_outcomes(
     """What is known at `moment` of projects, by the id or key they are asked for with, and of groups.
 
     Undated rows are known once imported (at a moment that is now all of them are, whatever the clock said then), and
-    stand before dated ones, as in training. Issues count as they look now. A project that does not exist and a group
-    without outcomes are absent.
+    stand before dated ones, as in training. Issues count as they look now, without those of periods that were marked
+    to be unlearned at `moment`. A project that does not exist and a group without outcomes are absent.
     """
     parameters: dict[str, Any] = {"projects": list(projects), "moment": moment}
     for number, (name, fields) in enumerate(looking.groups):
@@ -126,6 +128,8 @@ _PARAMETER = re.compile(rb"%\((\w+)\)s")
 
 def _named_query(looking: Looking) -> bytes:
     names = {
+        "unlearned": unlearned_at(looking.model_type),
+        "marked_next": marked_next(looking.model_type),
         "target": sql.Identifier(looking.target),
         "known_at": sql.Identifier(looking.known_field),
         "recent": sql.Literal(RECENT),
@@ -196,7 +200,8 @@ SHARED: Mapping[str, _Shared] = {
 # What became known at the creation is known right after it, as in training; the indexes stand in the same order.
 _IS_KNOWN = sql.SQL("""{target} is not null and case time_basis
     when 'ordinal' then imported_at <= %(moment)s or (select %(moment)s > now() - interval '1 minute')
-    else {known_at} <= %(moment)s and created_at < %(moment)s end""")
+    else {known_at} <= %(moment)s and created_at < %(moment)s
+        and (found.unlearned is null or not (created_at <@ found.unlearned or {known_at} <@ found.unlearned)) end""")
 _DATED_AT = sql.SQL("(case time_basis when 'date' then greatest({known_at}, created_at) end)")
 _NEWEST_FIRST = sql.SQL("""
     {dated_at} desc nulls last,
@@ -204,16 +209,16 @@ _NEWEST_FIRST = sql.SQL("""
 
 _PROJECTS = sql.SQL("""
 with found as materialized (
-    select asked.name, projects.id, projects.workspace_id
+    select asked.name, projects.id, projects.workspace_id, {unlearned} as unlearned
     from unnest((select %(projects)s::text[])) as asked (name)
     join projects on projects.key = asked.name or projects.id::text = asked.name
 )
 select found.name, null::bigint as place, found.id, total.count, total.mean,
     (total.sorted[(total.count + 1) / 2] + total.sorted[total.count / 2 + 1]) / 2 as median,
-    latest.values, latest.estimates, latest.keys, latest.titles, (
+    latest.values, latest.estimates, latest.keys, latest.titles, least((
         select min({dated_at}) from issues
         where project_id = found.id and {target} is not null and {dated_at} >= %(moment)s
-    ) as changes_at
+    ), {marked_next}) as changes_at
 from found
 cross join lateral (
     select count(*) as count, avg(value) as mean, array_agg(value) as sorted

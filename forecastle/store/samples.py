@@ -101,7 +101,8 @@ def realised_answers(
     """What a version answered between two moments and what came out, in order of asking; the latest ones of many.
 
     As in `store/performance.py` the first answer about an issue counts, and one that was asked after its outcome was
-    known is none.
+    known is none. Left out are those about issues that are to be unlearned; one about no issue that is known here was
+    asked at its own moment.
     """
     rows = connection.execute(
         """
@@ -114,6 +115,15 @@ def realised_answers(
                 and truth.family = %(family)s and truth.prediction_id >= least_id(%(since)s)
                 and truth.prediction_id < least_id(%(until)s) and truth.known_at >= asked.moment
                 and asked.model_name = %(model_name)s and asked.model_version = %(version)s and asked.value is not null
+                and not exists (
+                    select from unlearned_periods as period left join issues
+                        on issues.project_id = asked.project_id and issues.key = asked.issue_key
+                    where period.model_type = %(model_type)s and period.withdrawn_at is null
+                        and coalesce(period.project_id, asked.project_id) = asked.project_id
+                        and issues.time_basis is distinct from 'ordinal'
+                        and (coalesce(issues.created_at, asked.moment) <@ tstzrange(from_at, until_at)
+                            or truth.known_at <@ tstzrange(from_at, until_at))
+                )
             order by asked.project_id, coalesce(asked.issue_key, asked.id::text), asked.id
         ) as first order by id desc limit %(rows)s""",
         _parameters(version, since, until),

@@ -1,4 +1,4 @@
-"""Periods whose rows teach no more."""
+"""Periods whose rows teach no more, and are known no more."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ def mark_period(
     reason: str,
     by: str,
 ) -> UnlearnedPeriod:
-    """Let no row of the period teach from the next training on. Raises InputError where it ends before it begins."""
+    """Let no row of the period teach from the next training on, nor be known to what serves from now on.
+
+    Raises InputError where it ends before it begins.
+    """
     if from_at >= until_at:
         raise InputError("a period to be unlearned begins before it ends: look at --from and --until")
     row = connection.execute(
@@ -56,7 +59,7 @@ def mark_period(
 
 
 def withdraw_period(connection: Connection, period: UUID, by: str) -> UnlearnedPeriod:
-    """Let its rows teach again from the next training on. Raises NotFoundError."""
+    """Let its rows teach again from the next training on, and be known from now on. Raises NotFoundError."""
     row = connection.execute(
         "update unlearned_periods set withdrawn_at = clock_timestamp(), withdrawn_by = %s "
         f"where id = %s and withdrawn_at is null returning {_COLUMNS}",
@@ -88,6 +91,16 @@ def unlearned_condition(known_field: str, marked: sql.SQL | None = None) -> sql.
     return _UNLEARNED.format(known_at=sql.Identifier("issues", known_field), marked=marked or sql.SQL("true"))
 
 
+def unlearned_at(model_type: str) -> sql.Composed:
+    """The periods of a row of `projects` that were marked at the parameter `moment`, as one multirange or null."""
+    return _MARKED_AT.format(model_type=sql.Literal(model_type))
+
+
+def marked_next(model_type: str) -> sql.Composed:
+    """When a period of a row of `found` is marked or withdrawn, first after `moment`: clocks of others may be ahead."""
+    return _MARKED_NEXT.format(model_type=sql.Literal(model_type))
+
+
 def unlearned_issues(
     connection: Connection, model_type: str, known_field: str, project: UUID | None = None
 ) -> set[tuple[str, str]]:
@@ -107,3 +120,12 @@ _UNLEARNED = sql.SQL("""exists (
         and (period.project_id is null or period.project_id = issues.project_id)
         and (issues.created_at >= period.from_at and issues.created_at < period.until_at
             or {known_at} >= period.from_at and {known_at} < period.until_at))""")
+
+_MARKED_AT = sql.SQL("""(
+    select range_agg(tstzrange(from_at, until_at)) from unlearned_periods
+    where model_type = {model_type} and (project_id is null or project_id = projects.id)
+        and marked_at <= %(moment)s and (withdrawn_at is null or withdrawn_at > %(moment)s))""")
+
+_MARKED_NEXT = sql.SQL("""(
+    select min(at) from unlearned_periods cross join lateral (values (marked_at), (withdrawn_at)) as mark (at)
+    where model_type = {model_type} and (project_id is null or project_id = found.id) and at > %(moment)s)""")

@@ -23,6 +23,7 @@ from forecastle.registry.history import StoredHistory
 from forecastle.store.database import Database
 from forecastle.store.issues import import_issues
 from forecastle.store.tenants import get_project
+from forecastle.store.unlearning import mark_period
 from projects import get_model_type
 
 EFFORT = get_model_type("delivery.effort")
@@ -167,6 +168,38 @@ def test_dated_history_of_the_store_equals_that_of_a_walk(database: Database, mo
         assert_known(stored(database, project, asked, moment, model_type), expected)
 
     equal()
+
+
+@pytest.mark.parametrize("model_type", [EFFORT, POINTS], ids=lambda declared: declared.name)
+def test_what_is_to_be_unlearned_is_no_part_of_what_was_known(database: Database, model_type: Any) -> None:
+    names = (f"P{number}" for number in count())
+    hours = st.tuples(st.integers(0, 9), st.integers(1, 9))
+
+    @settings(max_examples=30, deadline=None)
+    @given(st.lists(drawn_issue, min_size=1, max_size=25), requests, st.lists(hours, min_size=1, max_size=3))
+    def equal(drawn: list[Drawn], request: dict[str, Any], periods: list[tuple[int, int]]) -> None:
+        project = next(names)
+        issues = [issue_of(project, number, one._replace(edits={}), dated=True) for number, one in enumerate(drawn)]
+        keep(database, [*issues, issue_of(f"other {project}", 0, drawn[0], dated=True)])
+        for begins, length in periods:
+            mark(database, model_type, project, START + timedelta(hours=begins), timedelta(hours=length))
+        asked = {name: value for name, value in request.items() if name in model_type.request_type().model_fields}
+        with database.transaction() as connection:
+            identifier = get_project(connection, project).id
+        known = histories_of(model_type, read_rows(database, model_type, identifier).rows).get(str(identifier))
+        moment = START + timedelta(hours=11)
+        expected = known.at(moment.timestamp(), model_type.group_keys(asked)) if known else Known()
+        assert_known(stored(database, project, asked, moment, model_type), expected)
+
+    equal()
+
+
+def mark(database: Database, model_type: Any, project: str, begins: datetime, length: timedelta) -> None:
+    """A period that was marked before all that happens here."""
+    with database.transaction() as connection:
+        found = get_project(connection, project).id
+        period = mark_period(connection, model_type.name, found, begins, begins + length, "wrong", "ada")
+        connection.execute("update unlearned_periods set marked_at = %s where id = %s", (START, period.id))
 
 
 def test_undated_history_of_the_store_equals_that_of_a_walk(database: Database) -> None:

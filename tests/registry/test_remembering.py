@@ -17,10 +17,12 @@ from forecastle.registry.history import StoredHistory, remembering
 from forecastle.registry.remembering import Announcements
 from forecastle.store.database import Database
 from forecastle.store.issues import import_issues
+from forecastle.store.unlearning import mark_period, withdraw_period
 from projects import get_model_type
 
 EFFORT = get_model_type("delivery.effort")
 START = datetime(2024, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
 
 
 def issue(number: int, hours: float, **changed: Any) -> IssueRecord:
@@ -100,6 +102,20 @@ def test_a_change_is_heard_and_read(database: Database, announcements: Announcem
     with database.transaction() as connection:
         connection.execute("delete from issues where key = 'P-2'")
     await_that(lambda: ask(history, "R")[1].project.count == 2)
+
+
+def test_a_period_to_be_unlearned_is_known_no_more_and_known_again(
+    database: Database, announcements: Announcements
+) -> None:
+    history = remembering(database, EFFORT, announcements)
+    keep(database, issue(1, 2.0), issue(2, 4.0, completed_at=START + timedelta(days=9)))
+    await_that(lambda: ask(history) is not None)
+    with database.transaction() as connection:
+        period = mark_period(connection, EFFORT.name, None, START + DAY, START + 10 * DAY, "wrong", "ada")
+    await_that(lambda: ask(history)[1].project.recent == (2.0,))
+    with database.transaction() as connection:
+        withdraw_period(connection, period.id, "ada")
+    await_that(lambda: ask(history)[1].project.recent == (2.0, 4.0))
 
 
 def test_what_becomes_known_later_counts_from_that_moment_on(

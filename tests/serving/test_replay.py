@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from versions import EFFORT, MODEL_TYPE, issues_of
 
+from forecastle.features.packing import unpack_known
 from forecastle.registry.replay import Difference
 from forecastle.store import promotions as ledger
 from forecastle.store.identifiers import new_id
 from forecastle.store.issues import import_issues
+from forecastle.store.unlearning import mark_period, withdraw_period
 
 
 def asked(house: Any, **changed: Any) -> str:
@@ -79,6 +82,24 @@ def test_an_issue_that_was_edited_later_is_named(effort_house: Any) -> None:
     found = replayed(effort_house, answer["prediction_id"])
     assert found["rebuilt"]["verdict"] == "differs"
     assert "1 issues of the project were edited since" in found["reasons"]
+
+
+def test_what_was_answered_before_and_during_a_mark_comes_out_again_after_it(effort_house: Any) -> None:
+    def known(prediction_id: str) -> int:
+        with effort_house.database.transaction() as connection:
+            row = connection.execute("select known from predictions where id = %s", (prediction_id,)).fetchone()
+        return int(unpack_known(row["known"], tuple(EFFORT.groups)).project.count)
+
+    before = effort_house.ask_effort().get_json()["prediction_id"]
+    always = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+    with effort_house.database.transaction() as connection:
+        period = mark_period(connection, EFFORT.name, None, *always, "nothing can be trusted", "ada")
+    during = effort_house.ask_effort().get_json()["prediction_id"]
+    with effort_house.database.transaction() as connection:
+        withdraw_period(connection, period.id, "ada")
+    after = effort_house.ask_effort().get_json()["prediction_id"]
+    assert known(during) == 0 < known(before) == known(after)
+    assert {replayed(effort_house, each)["verdict"] for each in (before, during, after)} == {"identical"}
 
 
 def test_text_that_was_erased_is_named(house: Any) -> None:

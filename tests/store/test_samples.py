@@ -15,6 +15,7 @@ from forecastle.store.issues import import_issues
 from forecastle.store.predictions import StoredPrediction, write_predictions
 from forecastle.store.samples import AnsweringVersion, answers_of, realised_answers, sample_issues
 from forecastle.store.tenants import get_project
+from forecastle.store.unlearning import mark_period, withdraw_period
 
 FIELDS = ("project_id", "title", "description", "issue_type", "estimate_hours", "assignee")
 MOMENT = datetime(2026, 3, 2, tzinfo=UTC)
@@ -96,6 +97,45 @@ def test_of_an_issue_that_is_asked_every_night_the_first_answer_counts_and_none_
         window = (now - 6 * DAY, now)
         assert sorted(answers_of(connection, VERSION, *window)) == [0.0, 9.0]
         assert [one.value for one in realised_answers(connection, VERSION, *window)] == [0.0]
+
+
+def test_answers_about_what_is_to_be_unlearned_are_not_realised(database: Database) -> None:
+    now = datetime.now(UTC)
+    marked_from, length = now - 50 * DAY, 10 * DAY
+    issues = {  # created and known
+        "A-1": (60, 45), "A-2": (45, 5), "A-3": (60, 5), "A-4": (None, 45), "B-1": (60, 45)
+    }  # fmt: skip
+    with database.transaction() as connection:
+        made = [(key, None if created is None else now - created * DAY) for key, (created, _) in issues.items()]
+        import_issues(connection, [issue(key, at, project_key=key[0]) for key, at in made])
+        projects = {key: get_project(connection, key).id for key in "AB"}
+    asked = [
+        a_prediction(projects[key[0]], id=id_at(now - 55 * DAY), moment=now - 55 * DAY, value=float(n), issue_key=key)
+        for n, key in enumerate(issues)
+    ]
+    nobody_knows = [  # about issues that were never imported
+        a_prediction(projects["A"], id=id_at(now - age * DAY), moment=now - age * DAY, value=float(age))
+        for age in (55, 45)
+    ]
+    write_predictions(database, [*asked, *nobody_knows])
+    with database.transaction() as connection:
+        for prediction, (_, known) in zip(asked, issues.values(), strict=True):
+            tell(connection, prediction, 3.0, now - known * DAY)
+        for prediction in nobody_knows:
+            tell(connection, prediction, 3.0, now - 5 * DAY)
+
+        def realised() -> list[float]:
+            return sorted(one.value for one in realised_answers(connection, VERSION, now - 56 * DAY, now))
+
+        assert realised() == [0.0, 1.0, 2.0, 3.0, 4.0, 45.0, 55.0]
+        mark_period(connection, "delivery.effort", None, marked_from, marked_from + length, "another's", "ada")
+        assert len(realised()) == 7
+        period = mark_period(
+            connection, VERSION.model_type, projects["A"], marked_from, marked_from + length, "w", "ada"
+        )
+        assert realised() == [2.0, 3.0, 4.0, 55.0]
+        withdraw_period(connection, period.id, "ada")
+        assert len(realised()) == 7
 
 
 def tell(connection: Connection, prediction: StoredPrediction, truth: float, known_at: datetime | None = None) -> None:
