@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from forecastle.errors import FeatureCodeError, IntegrityError, NotFoundError
+from forecastle.monitoring import signals as measured
 from forecastle.monitoring.decision import Replacement
 from forecastle.records.outcomes import Known
 from forecastle.registry.bundle import FOLDER, Bundle, load_bundle
@@ -20,7 +20,8 @@ from forecastle.store import promotions as ledger
 from forecastle.store.database import Database
 from forecastle.store.gate_looks import RowKey
 from forecastle.store.objects import Objects
-from forecastle.store.promotions import LedgerStep, Promotion
+from forecastle.store.promotions import Promotion
+from forecastle.store.retraining import data_of
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,14 @@ class Incumbent:
 class Incumbents:
     """Production and the first approved version, as far as they can answer; `silent` says why one cannot.
 
-    `replacement` is the declared reason for a replacement that their age or the feature code gives.
+    `replacement` is the declared reason for a replacement that the feature code gives, or the age of the data that
+    taught production, as in a retraining decision.
     """
 
     production: Incumbent | None
     first_approved: Incumbent | None
     silent: tuple[str, ...]
     replacement: Replacement | None
-    promoted_at: datetime | None
     head: str = NEVER_MOVED
     """Of the ledger, as it was when they were looked up."""
 
@@ -74,9 +75,10 @@ def find_incumbents(
     """
     with database.transaction() as connection:
         confirmed = ledger.confirmed_steps(connection, model_name)
-    served = versions_served(step.promotion for step in confirmed)
+        served = versions_served(step.promotion for step in confirmed)
+        data = data_of(connection, served[-1]) if served else None
     if not served:
-        return Incumbents(None, None, (), None, None)
+        return Incumbents(None, None, (), None)
     silent: list[str] = []
     replacement = declared
     found: dict[int, Incumbent | None] = {}
@@ -90,23 +92,17 @@ def find_incumbents(
             silent.append(f"version {promotion.to_version} cannot answer here: {error}")
             if promotion is served[-1] and isinstance(error, FeatureCodeError):
                 replacement = Replacement.FEATURE_CODE
-    promoted_at = _promoted_at(confirmed, served[-1])
-    oldest = timedelta(days=model_type.retraining.oldest_days)
-    if replacement is None and (now or datetime.now(UTC)) - promoted_at > oldest:
-        replacement = Replacement.AGE
+    if replacement is None and data is not None:
+        old = measured.age(data.days_at(now or datetime.now(UTC)), model_type.retraining).fired
+        replacement = Replacement.AGE if old else None
     first = confirmed[0].promotion.to_version
     return Incumbents(
         production=found[served[-1].to_version],
         first_approved=found[first] if first != served[-1].to_version else None,
         silent=tuple(silent),
         replacement=replacement,
-        promoted_at=promoted_at,
         head=head_of(confirmed),
     )
-
-
-def _promoted_at(confirmed: Iterable[LedgerStep], promotion: Promotion) -> datetime:
-    return next(step.recorded_at for step in confirmed if step.promotion.promotion_id == promotion.promotion_id)
 
 
 def _load(database: Database, objects: Objects, model_type: ModelType, promotion: Promotion) -> Incumbent:

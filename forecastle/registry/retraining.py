@@ -130,7 +130,7 @@ def _find_serving(connection: Connection, subject: Subject) -> Serving | None:
         version=AnsweringVersion(subject.model_type.name, subject.name, serves.to_version),
         promoted_at=next(s.recorded_at for s in steps if s.promotion.to_version == serves.to_version),
         provenance=serves.provenance,
-        data=store.newest_data(connection, subject.name, serves.provenance.get("data.digest", "unknown")),
+        data=store.data_of(connection, serves),
     )
 
 

@@ -70,7 +70,7 @@ def _of_data(connection: Connection, subject: Subject, data: ReadData | None, mo
         yield from (measured.unmeasured(name, _NO_DATA) for name in (measured.AGE, measured.NEW_ROWS))
         return
     policy = subject.model_type.retraining
-    yield measured.age((moment - data.created_at) / timedelta(days=1), policy)
+    yield measured.age(data.days_at(moment), policy)
     new = store.count_new_rows(connection, subject.learning, data.created_at)
     yield measured.new_rows(new, data.rows, policy)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from forecastle.store.database import Connection
 from forecastle.store.job_runs import COLUMNS, JobRun, many
+from forecastle.store.promotions import Promotion
 from forecastle.store.unlearning import unlearned_condition
 
 TRAINING = "training.train"
@@ -48,6 +49,10 @@ class ReadData:
     digest: str
     rows: int
     created_at: datetime
+
+    def days_at(self, moment: datetime) -> float:
+        """Their age in days: what is as old as the data that taught it, however late it went to production."""
+        return (moment - self.created_at) / timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,11 @@ def newest_data(connection: Connection, model_name: str, digest: str | None = No
         {"name": model_name, "digest": digest},
     ).fetchone()
     return None if row is None else ReadData(**row)
+
+
+def data_of(connection: Connection, promotion: Promotion) -> ReadData | None:
+    """The data that taught the version which this promotion let serve, where they are known here."""
+    return newest_data(connection, promotion.model_name, promotion.provenance.get("data.digest", "unknown"))
 
 
 def open_training(connection: Connection, model_type: str, projects: Sequence[str]) -> JobRun | None:

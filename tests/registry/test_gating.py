@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -29,9 +30,12 @@ from forecastle.store.database import Database
 from forecastle.store.datasets import find_by_digest
 from forecastle.store.gate_looks import Look, add_look, find_verdict, looked_at
 from forecastle.store.objects import Objects
+from forecastle.store.promotions import confirmed_steps
+from forecastle.store.retraining import data_of
 from projects import get_model_type
 
 NAME = "delivery.story_points"
+DAY = timedelta(days=1)
 Decide = Callable[..., Gated]
 
 
@@ -162,6 +166,27 @@ def test_what_a_gate_has_looked_at_decides_nothing_again(decide: Decide, databas
     again = decide(candidate)
     assert again.decision.verdict is Verdict.NOT_ENOUGH_DATA
     assert (again.decision.measured.rows, list(again.used)) == (0, [])
+
+
+@pytest.mark.parametrize("days, replacement", [(29, None), (31, Replacement.AGE)])
+def test_what_serves_is_as_old_as_its_data_however_late_it_was_promoted(
+    decide: Decide,
+    database: Database,
+    objects: Objects,
+    reviewer: Principal,
+    version: DatasetInfo,
+    candidate: Fitted,
+    days: int,
+    replacement: Replacement | None,
+) -> None:
+    promote(database, objects, reviewer, candidate.bundle.files())
+    with database.transaction() as connection:
+        step = confirmed_steps(connection, NAME)[-1]
+        connection.execute("update dataset_versions set digest = 'd', created_at = now() - %s", (days * DAY,))
+        data = data_of(connection, step.promotion)
+    assert data is not None
+    assert int(data.days_at(datetime.now(UTC))) == days
+    assert decide(candidate).decision.replacement is replacement
 
 
 def test_a_production_of_other_feature_code_asks_for_a_replacement_and_the_baseline_stands_in(
