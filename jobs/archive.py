@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import projects
-from forecastle.errors import InputError
 from forecastle.registry.loading import ours
 from forecastle.store.objects import Objects
-from jobs.maintenance import after_leap, now
+from jobs.maintenance import after_leap, is_dry_run, now
 from jobs.registry import Done, Work
 
 
@@ -15,13 +14,11 @@ def archive_versions(work: Work) -> Done:
     from forecastle.registry.archive import Archive  # MLflow takes seconds to import
     from forecastle.registry.cleanup import Cleanup
 
-    dry_run = work.run.arguments.get("dry_run", "no")
-    if dry_run not in ("yes", "no"):
-        raise InputError("dry_run is yes or no")
+    dry_run = is_dry_run(work)
     mlflow = Cleanup(work.settings.require_tracking_uri())
     archive = Archive(work.database, Objects.of(work.settings), mlflow, now(work.database), ours(projects.discover()))
     plan = archive.plan()
-    if dry_run == "yes":
+    if dry_run:
         named = ", ".join(f"{one.name}/{one.version}" for one in plan.removed) or "none"
         return Done(0, f"would be removed: {named}; dataset versions: {len(plan.datasets)}")
     skipped = after_leap(work)

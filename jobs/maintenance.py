@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from forecastle.errors import ConflictError
+from forecastle.errors import ConflictError, InputError
 from forecastle.store import job_runs, prediction_months, retention
 from forecastle.store.database import Connection, Database
 from jobs.registry import Done, Work
@@ -60,7 +60,7 @@ def cleanup_job_runs(work: Work) -> Done:
         return skipped
     days = work.settings.job_run_days
     before = now(work.database) - timedelta(days=days)
-    deleted = _in_batches(
+    deleted = in_batches(
         work.database, lambda connection: retention.delete_job_runs(connection, before, BATCH_ROWS), BATCH_ROWS
     )
     return Done(deleted, f"runs deleted: {deleted:,} that ended more than {days} days ago")
@@ -117,13 +117,13 @@ def _remove(database: Database, family: str, before: datetime, batch: int) -> Cl
             break
         if gone is not None:
             removed, months = removed + gone, months + 1
-    removed += _in_batches(
+    removed += in_batches(
         database, lambda connection: retention.delete_predictions(connection, family, before, batch), batch
     )
     return Cleaned(removed, months, left)
 
 
-def _in_batches(database: Database, delete: Callable[[Connection], int], batch: int) -> int:
+def in_batches(database: Database, delete: Callable[[Connection], int], batch: int) -> int:
     """Call `delete`, a transaction each, until it finds fewer than a batch; returns how many it deleted."""
     deleted = 0
     while True:
@@ -132,6 +132,14 @@ def _in_batches(database: Database, delete: Callable[[Connection], int], batch: 
         deleted += gone
         if gone < batch:
             return deleted
+
+
+def is_dry_run(work: Work) -> bool:
+    """Whether it is only to say what it would do. Raises InputError."""
+    asked = work.run.arguments.get("dry_run", "no")
+    if asked not in ("yes", "no"):
+        raise InputError("dry_run is yes or no")
+    return asked == "yes"
 
 
 def now(database: Database) -> datetime:

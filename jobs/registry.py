@@ -147,6 +147,15 @@ JOBS: Mapping[str, Job] = {
             schedule=Daily(3, 30),
         ),
         Job(
+            "maintenance.cleanup_decisions",
+            MAINTENANCE,
+            "jobs.decisions:cleanup_decisions",
+            time_limit_seconds=HOUR,
+            memory_limit_bytes=GIGABYTE,
+            schedule=Daily(4, 30),
+            optional=frozenset({"dry_run"}),
+        ),
+        Job(
             "maintenance.archive_versions",
             MAINTENANCE,
             "jobs.archive:archive_versions",

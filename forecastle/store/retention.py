@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from forecastle.store import job_runs
 from forecastle.store.database import Connection
@@ -27,6 +30,54 @@ def delete_job_runs(connection: Connection, before: datetime, limit: int) -> int
     return connection.execute(
         "delete from job_runs where id in (select id from job_runs where ended_at < %s limit %s)", (before, limit)
     ).rowcount
+
+
+@dataclass(frozen=True)
+class Named:
+    """What MLflow knows: registered models that have a version, and the run of each version."""
+
+    models: Sequence[str]
+    runs: Sequence[str]
+
+
+def old_decisions(connection: Connection, before: datetime, limit: int | None = None) -> list[UUID]:
+    """Retraining decisions made before this moment, at most `limit`.
+
+    Not those that planned a training, as the ledger and versions may name them, nor the newest of a registered model.
+    """
+    rows = connection.execute(
+        "select id from retraining_decisions as old where decided_at < %s and training_run is null and exists ("
+        "select from retraining_decisions as newer where newer.model_name = old.model_name "
+        "and newer.decided_at > old.decided_at) limit %s",
+        (before, limit),
+    )
+    return [row["id"] for row in rows]
+
+
+def delete_decisions(connection: Connection, before: datetime, limit: int) -> int:
+    found = old_decisions(connection, before, limit)
+    return connection.execute("delete from retraining_decisions where id = any(%s)", (found,)).rowcount
+
+
+def old_looks(connection: Connection, before: datetime, named: Named, limit: int | None = None) -> list[UUID]:
+    """Looks of gates before this moment, at versions that neither MLflow nor the ledger names any more.
+
+    Only of registered models that MLflow knows: an MLflow that is empty, or another one, says nothing about them.
+    """
+    rows = connection.execute(
+        "select id from gate_looks as look where looked_at < %(before)s and model_name = any(%(models)s) "
+        "and run_id <> all(%(runs)s) and not exists (select from promotions where "
+        "promotions.model_name = look.model_name and look.model_version in (from_version, to_version) "
+        "or provenance ->> 'run_id' = look.run_id) limit %(limit)s",
+        {"before": before, "models": list(named.models), "runs": list(named.runs), "limit": limit},
+    )
+    return [row["id"] for row in rows]
+
+
+def delete_looks(connection: Connection, before: datetime, named: Named, limit: int) -> int:
+    """The rows that they had used up stay used up."""
+    found = old_looks(connection, before, named, limit)
+    return connection.execute("delete from gate_looks where id = any(%s)", (found,)).rowcount
 
 
 def delete_idle_ticks(connection: Connection, name: str, before: datetime) -> int:

@@ -11,12 +11,19 @@ from predictions import a_prediction, id_at, some_project, write_truth
 
 from forecastle.access.principals import Role, add_user, key_digest
 from forecastle.notify.alerts import Kind, raise_alert
+from forecastle.registry.mlflow_rest import Version
 from forecastle.settings import Settings
 from forecastle.store import job_runs
-from forecastle.store.database import Database
+from forecastle.store import promotions as ledger
+from forecastle.store.database import Connection, Database
+from forecastle.store.gate_looks import Look, add_look, looked_at
+from forecastle.store.identifiers import new_id
+from forecastle.store.job_runs import Ending
 from forecastle.store.notifications import list_notifications
 from forecastle.store.prediction_months import list_months
 from forecastle.store.predictions import write_predictions
+from forecastle.store.promotions import Promotion
+from jobs import decisions
 from jobs.child import call
 from jobs.maintenance import Cleaned, remove_expired
 
@@ -177,3 +184,63 @@ def test_how_long_runs_of_jobs_are_kept_is_a_setting(database: Database, databas
     assert run is not None
     settings = Settings(database_url=database_url, job_run_days=7)
     assert call("jobs.maintenance:cleanup_job_runs", settings, run.id).items == 1
+
+
+class Registry:
+    """Stands in for MLflow: versions of `known`, made by these runs."""
+
+    def list_versions(self) -> list[Version]:
+        return [Version("known", 9, run, (), {}, 0) for run in ("registered", "young")]
+
+
+def old_and_young(connection: Connection) -> None:
+    """Decisions and looks of two years ago and of now, of which some are named."""
+    long_ago, now = datetime.now(UTC) - timedelta(days=730), datetime.now(UTC)
+    decided: list[tuple[str, datetime, str, bool]] = [
+        ("known", long_ago, "WAIT", False), ("known", long_ago, "CANNOT", False), ("known", long_ago, "RETRAIN", True),
+        ("known", now, "WAIT", False), ("quiet", long_ago, "WAIT", False),
+    ]  # fmt: skip
+    for name, moment, verdict, planned in decided:
+        connection.execute(
+            "insert into retraining_decisions (id, model_name, decided_at, decided_by, verdict, reasons, flip, "
+            "signals, basis, policy, feature_digest, training_run) values (gen_random_uuid(), %s, %s, 'ada', %s, '[]', "
+            "'', '[]', '{}', '{}', 'f', case when %s then gen_random_uuid() end)",
+            (name, moment, verdict, planned),
+        )
+    runs = [("known", run) for run in ("gone", "registered", "young", "approved", "approved before")]
+    for number, (name, run) in enumerate([*runs, ("foreign", "elsewhere")]):
+        add_look(connection, Look(name, number, run, "HOLD", {}, [("a", run)]))
+    connection.execute("update gate_looks set looked_at = %s where run_id <> 'young'", (long_ago,))
+    told = {"run_id": "approved"}
+    steps = Promotion(new_id(), "promote", "known", 4, 3, "rita", "tested", "PROMOTE", False, (), told)
+    ledger.add_step(connection, steps, "intent")
+
+
+def test_old_decisions_and_looks_that_nobody_names_are_deleted_and_their_rows_stay_used_up(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decisions.MlflowRest, "of", lambda settings: Registry())
+    monkeypatch.setattr(decisions, "BATCH_ROWS", 1)
+    with database.transaction() as connection:
+        old_and_young(connection)
+
+    def run(**arguments: str) -> Ending:
+        with database.transaction() as connection:
+            planned = job_runs.plan(connection, "maintenance.cleanup_decisions", arguments, "ada")
+        assert planned is not None
+        return call("jobs.decisions:cleanup_decisions", Settings(database_url=database_url), planned.id)
+
+    counted = "retraining decisions: 2, looks of gates: 1"
+    assert (run(dry_run="yes").items, run(dry_run="yes").detail) == (0, f"would be deleted: {counted}")
+    assert run(dry_run="perhaps").error_code == "invalid_input"
+    done = run()
+    assert (done.items, done.detail) == (3, f"deleted {counted} (kept 365 days)")
+    with database.transaction() as connection:
+        left = connection.execute("select model_name, verdict from retraining_decisions order by 1, 2").fetchall()
+        looks = connection.execute("select run_id from gate_looks order by 1").fetchall()
+        assert [tuple(row.values()) for row in left] == [("known", "RETRAIN"), ("known", "WAIT"), ("quiet", "WAIT")]
+        assert [row["run_id"] for row in looks] == [
+            "approved", "approved before", "elsewhere", "registered", "young"
+        ]  # fmt: skip
+        assert ("a", "gone") in looked_at(connection, "known")
+    assert run().items == 0
