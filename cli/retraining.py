@@ -93,7 +93,7 @@ def _cells(stored: dict[str, Any]) -> list[str]:
 @click.option("--reason", "-m", required=True, help="Why its rows must teach no more.")
 @click.option("--project", default=ALL, show_default=True, help="Id or key of one project.")
 def unlearn(model_type: str, from_at: datetime, until_at: datetime, reason: str, project: str) -> None:
-    """Let no row that was asked, or became known, in a period teach MODEL_TYPE from its next training on."""
+    """Let no row that was asked, or became known, in a period teach MODEL_TYPE, or be known to what serves."""
     declared = projects.get_model_type(model_type)
     if not reason.strip():
         raise click.BadParameter("say why in a few words", param_hint="--reason")
@@ -104,14 +104,15 @@ def unlearn(model_type: str, from_at: datetime, until_at: datetime, reason: str,
             begin, end = (moment.replace(tzinfo=UTC) for moment in (from_at, until_at))
             made = unlearning.mark_period(connection, declared.name, found, begin, end, reason.strip(), by)
             left = unlearning.unlearned_issues(connection, declared.name, declared.known_field, found)
-    say(f"{len(left):,} issues teach no more; `forecastle retrain decide {model_type}` decides about a training")
+    again = f"`forecastle retrain decide {model_type}` decides about a training"
+    say(f"{len(left):,} issues teach no more, and are known no more; {again}")
     click.echo(str(made.id))
 
 
 @retrain.command("relearn")
 @click.argument("period", type=click.UUID)
 def relearn(period: UUID) -> None:
-    """Withdraw a mark: the rows of the period teach again from the next training on."""
+    """Withdraw a mark: the rows of the period teach again from the next training on, and are known from now on."""
     with opened() as room:
         by = room.principal(Permission.TRAIN).name
         with room.database.transaction() as connection:
