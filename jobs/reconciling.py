@@ -36,8 +36,8 @@ def _reconciled(work: Work) -> Done:
     promoter = Promoter(work.database, Objects.of(work.settings), rest, checked, work.settings.four_eyes)
 
     def alert(name: str, sentence: str) -> None:
-        with work.database.transaction() as connection:
-            raise_alert(connection, Kind.ALIAS_PUT_BACK, name, sentence)
+        # The next tick finds the alias where it belongs, and would not say it.
+        work.database.retrying(lambda connection: raise_alert(connection, Kind.ALIAS_PUT_BACK, name, sentence))
 
     done = Reconciler(promoter, rest, ours(model_types), alert).reconcile()
     return Done(done.changes, done.sentence)
