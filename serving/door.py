@@ -9,14 +9,15 @@ remembered. There is one place for every rule: this one decides nothing.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from flask import Flask, Response
-from pydantic import BaseModel
+from granian.rsgi import ProtocolClosed
+from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
 from forecastle.access.principals import Permission
@@ -24,11 +25,13 @@ from forecastle.errors import ForecastleError
 from forecastle.registry.declaration import ModelType
 from forecastle.settings import Settings
 from forecastle.store.prediction_log import Failures, Submitted
-from serving.answering import Scored
+from serving.answering import NotAtOnceError, Scored
 from serving.application import EXTENSION, Parts, create_application
 from serving.authentication import bearer_key
 from serving.flask_adapter import FlaskAdapter, Headers, Scope
 from serving.problems import handle_forecastle_error, handle_unexpected
+
+logger = logging.getLogger(__name__)
 
 JSON = "application/json"
 MOST_BYTES = 64 * 1024
@@ -65,7 +68,10 @@ class Door:
         if route is None or not _is_small(scope.headers):
             await self._flask.answer(scope, protocol)
             return
-        body = await protocol()
+        try:
+            body = await protocol()
+        except ProtocolClosed:  # the client went away
+            return
         scored = self._scored(*route, scope.headers, body)
         if scored is None:
             await self._flask.answer(scope, protocol, body)
@@ -74,14 +80,17 @@ class Door:
 
     def _scored(self, model_type: ModelType, request_type: type[BaseModel], headers: Any, body: bytes) -> Scored | None:
         """The answer before its row is written; None where Flask has to see to it."""
-        key = bearer_key(headers.get("authorization", ""))
-        principal = None if key is None else self._parts.keys.remembered(key)
+        keys = [bearer_key(value) for value in headers.get_all("authorization")]
+        principal = self._parts.keys.remembered(keys[0]) if len(keys) == 1 and keys[0] else None
         if principal is None:
             return None
         try:
             principal.require(Permission.PREDICT)
             scored = self._answerer.at_once(model_type, request_type.model_validate_json(body), principal)
-        except Exception:  # noqa: BLE001 - whatever it is, Flask comes upon it too, says so and writes it down
+        except (NotAtOnceError, ForecastleError, ValidationError):  # Flask comes upon it too, and says so
+            return None
+        except Exception as error:  # noqa: BLE001 - as there, but nobody would notice that all goes the long way
+            logger.warning("%s at the door; Flask is asked", type(error).__name__)
             return None
         return scored if scored.rows else None
 
@@ -109,8 +118,10 @@ class Door:
         """What the log says, in its thread; the loop is woken once for all that it says meanwhile."""
         self._told.append((told, failures))
         if len(self._told) == 1:
-            with suppress(RuntimeError):  # the server is going down, and nobody waits any more
+            try:
                 loop.call_soon_threadsafe(self._pass_on)
+            except RuntimeError:  # the server is going down, and nobody waits any more
+                self._told.clear()
 
     def _pass_on(self) -> None:
         while self._told:
@@ -127,7 +138,8 @@ class Door:
 def _is_small(headers: Any) -> bool:
     """Whether it is JSON, and no more of it than is looked at here."""
     length = headers.get("content-length", "")
-    return headers.get("content-type") == JSON and length.isdecimal() and int(length) <= MOST_BYTES
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == JSON and length.isdecimal() and int(length) <= MOST_BYTES
 
 
 def _parts(response: Response) -> tuple[int, Headers, bytes]:

@@ -7,8 +7,12 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol
+
+from granian.rsgi import ProtocolClosed
+from werkzeug.exceptions import ClientDisconnected
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -34,7 +38,9 @@ class Scope(Protocol):
 class FlaskAdapter:
     """Runs a WSGI application for RSGI, at most `threads` requests at once.
 
-    Bodies and answers are streamed: neither is ever held whole, unless the application does.
+    Bodies and answers are streamed: neither is ever held whole, unless the application does. A body that ends before
+    its Content-Length raises ClientDisconnected, as a body of pieces that is cut off cannot. What an application raises
+    once its answer has begun ends the answer like any other: streams catch everything themselves.
     """
 
     def __init__(self, app: Callable[..., Iterable[bytes]], threads: int) -> None:
@@ -44,17 +50,18 @@ class FlaskAdapter:
     async def answer(self, scope: Scope, protocol: Any, body: bytes | None = None) -> None:
         """Answer a request; `body` is what was read of it already, which is then all of it."""
         loop, context = asyncio.get_running_loop(), copy_context()
-        stream = _Body(loop, protocol) if body is None else io.BytesIO(body)
+        stream = io.BytesIO(body) if body is not None else _Body(loop, protocol, scope.headers.get("content-length"))
         run = self._threads
         status, headers, chunks = await loop.run_in_executor(run, context.run, self._call, environ_of(scope, stream))
         if isinstance(chunks, bytes):
             protocol.response_bytes(status, headers, chunks)
             return
         try:
-            transport = protocol.response_stream(status, headers)
-            while (chunk := await loop.run_in_executor(run, context.run, next, chunks, None)) is not None:
-                await transport.send_bytes(chunk)
-        finally:  # also where the client went away
+            with suppress(ProtocolClosed):  # the client went away
+                transport = protocol.response_stream(status, headers)
+                while (chunk := await loop.run_in_executor(run, context.run, next, chunks, None)) is not None:
+                    await transport.send_bytes(chunk)
+        finally:
             await loop.run_in_executor(run, context.run, chunks.close)
 
     def _call(self, environ: dict[str, Any]) -> tuple[int, Headers, bytes | _Chunks]:
@@ -99,21 +106,25 @@ class _Chunks:
 class _Body(io.RawIOBase):
     """A body that is still coming in, read by the thread that answers."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: Any) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: Any, length: str | None) -> None:
         self._loop = loop
         self._pieces = aiter(protocol)
+        self._missing = int(length) if length is not None and length.isdecimal() else 0
         self._left = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """What is there, at least a byte; nothing at the end."""
+        """What is there, at least a byte; nothing at the end. Raises ClientDisconnected."""
         view = memoryview(buffer)
         while not self._left:
             piece = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
             if piece is None:
+                if self._missing > 0:
+                    raise ClientDisconnected
                 return 0
+            self._missing -= len(piece)
             self._left = piece
         taken, self._left = self._left[: len(view)], self._left[len(view) :]
         view[: len(taken)] = taken
@@ -122,7 +133,7 @@ class _Body(io.RawIOBase):
     async def _next(self) -> bytes | None:
         try:
             return bytes(await anext(self._pieces))
-        except StopAsyncIteration:
+        except (StopAsyncIteration, ProtocolClosed):
             return None
 
 
@@ -152,6 +163,8 @@ def environ_of(scope: Scope, body: Any) -> dict[str, Any]:
     if scope.authority:
         environ["HTTP_HOST"] = scope.authority
     for name, value in scope.headers.items():
+        if "_" in name:  # else it would pass for the one with dashes, which a proxy may have set or removed
+            continue
         plain = name.upper().replace("-", "_")
         key = plain if plain in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{plain}"
         environ[key] = f"{environ[key]},{value}" if key in environ and key != "HTTP_HOST" else value

@@ -91,6 +91,13 @@ def _call(app: Flask, route: str, headers: Mapping[str, str], body: str) -> None
         raise RuntimeError(f"an answer with status {statuses[0]}")
 
 
+class _Headers(dict[str, str]):
+    """Headers as RSGI tells them."""
+
+    def get_all(self, name: str) -> list[str]:
+        return [self[name]] if name in self else []
+
+
 @dataclass(frozen=True)
 class _Scope:
     """A request as RSGI tells it."""
@@ -122,7 +129,8 @@ class _Protocol:
 
 def _call_door(loop: asyncio.AbstractEventLoop, door: Door, scope: _Scope, body: str) -> None:
     encoded = body.encode()
-    told = {**scope.headers, "content-type": "application/json", "content-length": str(len(encoded))}
+    own = {"content-type": "application/json", "content-length": str(len(encoded))}
+    told = _Headers({**scope.headers, **own})
     protocol = _Protocol(encoded)
     loop.run_until_complete(door.__rsgi__(replace(scope, headers=told), protocol))
     if protocol.status != 200:

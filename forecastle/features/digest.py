@@ -14,7 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # What baselines say and how a form reads its numbers is feature code as well.
-ALWAYS = ("forecastle.records.outcomes", "forecastle.registry.baselines", "forecastle.learning.forms")
+ALWAYS = (
+    "forecastle.records.outcomes",
+    "forecastle.registry.baselines",
+    "forecastle.learning.forms",
+    "forecastle.learning.compiled",
+)
 
 
 @cache

@@ -56,6 +56,7 @@ class Follower:
             poll_at = time.monotonic()  # at once: for what happened before the listening began
             while not self._stopped.is_set():
                 if time.monotonic() >= poll_at:
+                    connection.execute("select 1")  # one that only listens would not find out that it is cut off
                     self._look(None)
                     poll_at = time.monotonic() + POLL_SECONDS
                 timeout = max(0.0, poll_at - time.monotonic())

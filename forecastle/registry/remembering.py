@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,10 +13,12 @@ from forecastle.registry.following import Follower
 from forecastle.store.database import Database
 from forecastle.store.outcomes import CHANNEL, Asked, Looking, ProjectOutcomes, known_outcomes
 
-MOST_PROJECTS = 500
-"""Projects that are remembered for each model type; one more, and all are read anew."""
+MOST_REMEMBERED = 5_000
+"""Groups that are remembered for each model type, about 4 kB each; with one more all are read anew."""
+PROJECT_WEIGHT = 10
+"""As how many groups a project counts: it has four times as many outcomes, and the titles of issues."""
 MOST_GROUPS = 2_000
-"""Groups that are remembered of a project."""
+"""Groups that are remembered of one project."""
 
 
 class Announcements:
@@ -55,6 +58,10 @@ class _Remembered:
     outcomes: ProjectOutcomes
     groups: Mapping[Asked, Outcomes | None]
 
+    @property
+    def weight(self) -> int:
+        return PROJECT_WEIGHT + len(self.groups)
+
     def holds(self, version: int | None, moment: datetime) -> bool:
         until = self.outcomes.changes_at
         return (
@@ -66,7 +73,7 @@ class OutcomeMemory:
     """`known_outcomes` of one `Looking`, for moments that are now; the store is asked for what is not remembered.
 
     The announcements' version is taken before the store is asked: what was read while something changed is remembered
-    under a version that holds no more. Threads need no lock, since what they read twice is the same.
+    under a version that holds no more. Who reads needs no lock, since what is read twice is the same.
     """
 
     def __init__(self, database: Database, looking: Looking, announcements: Announcements) -> None:
@@ -74,6 +81,8 @@ class OutcomeMemory:
         self._looking = looking
         self._announcements = announcements
         self._projects: dict[str, _Remembered] = {}
+        self._weight = 0
+        self._remembering = threading.Lock()
 
     def known(
         self, projects: Sequence[str], groups: Sequence[Asked], moment: datetime
@@ -117,16 +126,24 @@ class OutcomeMemory:
         of_projects, of_groups = self._database.reading(
             lambda connection: known_outcomes(connection, self._looking, list(projects), groups, moment)
         )
-        if len(self._projects) > MOST_PROJECTS:
-            self._projects.clear()
         found = {}
         for name, outcomes in of_projects.items():
             new = {each: of_groups.get(each) for each in groups if each.project == name}
             old = held[name].groups if name in held and len(held[name].groups) < MOST_GROUPS else {}
             found[name] = _Remembered(version, moment, outcomes, {**old, **new})
         if version is not None:
-            self._projects.update(found)
+            self._remember(found)
         return found
+
+    def _remember(self, found: Mapping[str, _Remembered]) -> None:
+        with self._remembering:
+            for name, entry in found.items():
+                old = self._projects.get(name)
+                self._weight += entry.weight - (0 if old is None else old.weight)
+                if self._weight > MOST_REMEMBERED:
+                    self._projects.clear()
+                    self._weight = entry.weight
+                self._projects[name] = entry
 
 
 def _answered(

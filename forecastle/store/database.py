@@ -108,7 +108,13 @@ class Database:
     def listening(self, channel: str) -> Iterator[psycopg.Connection[Any]]:
         """A connection of its own that listens on `channel`."""
         try:
-            with psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+            with psycopg.connect(
+                self._url,
+                autocommit=True,
+                connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                tcp_user_timeout=CONNECT_TIMEOUT_SECONDS * 1000,
+                application_name=channel,
+            ) as connection:
                 connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
                 yield connection
         except psycopg.OperationalError as error:

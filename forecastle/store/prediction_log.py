@@ -7,6 +7,7 @@ may not wait, as an event loop, hands them over with `submit` and is told.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import time
@@ -27,6 +28,8 @@ from forecastle.store.predictions import (
     lacks_a_month,
     make_months,
 )
+
+logger = logging.getLogger(__name__)
 
 MOST_WAITING = 10_000
 """Rows that may wait for the writer."""
@@ -112,8 +115,9 @@ class PredictionLog:
             self._waiting.append(submitted)
             self._rows_waiting = rows
             if self._writer is None:
-                self._writer = threading.Thread(target=self._run, name="prediction log", daemon=True)
-                self._writer.start()
+                writer = threading.Thread(target=self._run, name="prediction log", daemon=True)
+                writer.start()
+                self._writer = writer
             self._gathered.notify()
         return submitted
 
@@ -162,7 +166,10 @@ class PredictionLog:
             failures = [error] * len(predictions)
         start = 0
         for each in group:
-            each.tell(failures[start : start + len(each.predictions)])
+            try:
+                each.tell(failures[start : start + len(each.predictions)])
+            except Exception as error:  # noqa: BLE001 - the others are to be told, and the writer goes on
+                logger.warning("a caller could not be told of its predictions: %s", type(error).__name__)
             start += len(each.predictions)
 
     def _keep(self, predictions: Sequence[StoredPrediction]) -> list[Exception | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 import tracemalloc
 from collections.abc import Sequence
 
@@ -61,6 +62,13 @@ def test_leaves_and_thresholds_without_end_are_numbers_too() -> None:
     made = CompiledTrees([tree])
     assert made.total([1.0]) == -math.inf
     assert math.isnan(made.total([math.inf]))
+
+
+def test_a_failure_within_trees_can_be_read() -> None:
+    made = CompiledTrees([chain(3)] * 60)
+    with pytest.raises(IndexError) as caught:
+        made.total([])
+    assert "<trees>" in "".join(traceback.format_exception(caught.value))
 
 
 def test_what_is_compiled_counts_with_its_code() -> None:

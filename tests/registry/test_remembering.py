@@ -155,7 +155,7 @@ def test_a_connection_that_is_cut_off_is_not_trusted_and_comes_again(
     with psycopg.connect(database_url, autocommit=True) as admin:
         admin.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity "
-            "where datname = current_database() and query like 'listen%'"
+            "where datname = current_database() and application_name = 'forecastle_outcomes'"
         )
         await_that(lambda: bool(lost))
     keep(database, issue(2, 4.0))
@@ -187,7 +187,7 @@ def test_what_was_read_while_something_changed_is_read_again(
 def test_more_projects_and_groups_than_are_remembered_are_read_anew(
     database: Database, announcements: Announcements, queries: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_PROJECTS", 3)
+    monkeypatch.setattr(module, "MOST_REMEMBERED", 3 * module.PROJECT_WEIGHT)
     monkeypatch.setattr(module, "MOST_GROUPS", 2)
     keep(database, *(issue(number, 1.0, project_key=f"P{number}") for number in range(9)))
     history, stored = remembering(database, EFFORT, announcements), StoredHistory(database, EFFORT)
@@ -196,5 +196,5 @@ def test_more_projects_and_groups_than_are_remembered_are_read_anew(
             assert ask(history, f"P{number}", issue_type=kind) == ask(stored, f"P{number}", issue_type=kind)
     (memory,) = [history.memory]
     assert memory is not None
-    assert len(memory._projects) <= 4
+    assert memory._weight == sum(found.weight for found in memory._projects.values()) <= module.MOST_REMEMBERED
     assert all(len(found.groups) <= 3 for found in memory._projects.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,24 @@ from forecastle.errors import ServerError
 from forecastle.settings import Settings
 from forecastle.store import prediction_log
 from forecastle.store.predictions import StoredPrediction
+from serving.batches import NDJSON
 from serving.door import MOST_BYTES, Door, create_door
+
+
+class Headers:
+    """Headers as the server tells them: in lower case, and any of them more than once."""
+
+    def __init__(self, told: list[tuple[str, str]]) -> None:
+        self.told = [(name.lower(), value) for name, value in told]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return next(iter(self.get_all(name)), default)
+
+    def get_all(self, name: str) -> list[str]:
+        return [value for each, value in self.told if each == name]
+
+    def items(self) -> list[tuple[str, str]]:
+        return self.told
 
 
 @dataclass
@@ -30,7 +48,7 @@ class Scope:
     path: str
     method: str = "POST"
     query_string: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Headers = field(default_factory=lambda: Headers([]))
     proto: str = "http"
     http_version: str = "1.1"
     server: str = "127.0.0.1:8700"
@@ -88,11 +106,19 @@ class AtTheDoor:
         answers = [protocol.answer for _, protocol in requests]
         return [(status, headers, json.loads(content)) for status, headers, content in answers]
 
-    def _request(self, path: str, body: Any, *, headers: dict[str, str] | None = None, **changed: Any) -> Any:
+    def _request(
+        self,
+        path: str,
+        body: Any,
+        *,
+        headers: dict[str, str] | None = None,
+        twice: tuple[tuple[str, str], ...] = (),
+        **changed: Any,
+    ) -> Any:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        told = {"content-type": "application/json", "content-length": str(len(content)), **self.house.headers()}
-        named = {name.lower(): value for name, value in {**told, **(headers or {})}.items()}
-        return Scope(path, headers=named, **changed), Protocol(content)
+        told = {"Content-Type": "application/json", "Content-Length": str(len(content)), **self.house.headers()}
+        named = [*{**told, **(headers or {})}.items(), *twice]
+        return Scope(path, headers=Headers(named), **changed), Protocol(content)
 
     def from_memory(self, path: str, body: Any, **changed: Any) -> tuple[int, dict[str, str], Any]:
         """The first answer that Flask has no part in."""
@@ -157,10 +183,10 @@ REFUSED: dict[str, tuple[Any, dict[str, Any]]] = {
     "a field that is not known": ({**question(), "more": 1}, {}),
     "no title": ({"project_id": "DEMO1"}, {}),
     "no such project": ({**question(), "project_id": "nowhere"}, {}),
-    "no key": (question(), {"headers": {"authorization": ""}}),
-    "a key that is not known": (question(), {"headers": {"authorization": "Bearer nobody's"}}),
-    "another scheme": (question(), {"headers": {"authorization": "Basic abc"}}),
-    "another kind of body": (question(), {"headers": {"content-type": "text/plain"}}),
+    "no key": (question(), {"headers": {"Authorization": ""}}),
+    "a key that is not known": (question(), {"headers": {"Authorization": "Bearer nobody's"}}),
+    "another scheme": (question(), {"headers": {"Authorization": "Basic abc"}}),
+    "another kind of body": (question(), {"headers": {"Content-Type": "text/plain"}}),
     "half a pair of UTF-16": (b'{"project_id": "DEMO1", "title": "\\ud800"}', {}),
     "too long a title": ({**question(), "title": "x" * 100_000}, {}),
 }
@@ -173,12 +199,37 @@ def test_what_is_refused_is_refused_in_the_words_of_flask(at_the_door: AtTheDoor
         status, headers, problem = at_the_door.ask(MODEL_TYPE.route, body, **changed)
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         told = {"Content-Type": "application/json", **at_the_door.house.headers()}
-        told |= {each.title(): value for each, value in changed.get("headers", {}).items()}
+        told |= changed.get("headers", {})
         by_flask = client.post(MODEL_TYPE.route, data=content, headers=told)
         assert (status, problem) == (by_flask.status_code, by_flask.json), name
         assert status >= 400, name
         assert headers["content-type"] == "application/problem+json", name
         assert headers.get("www-authenticate") == by_flask.headers.get("WWW-Authenticate"), name
+
+
+def test_two_keys_are_no_key(at_the_door: AtTheDoor) -> None:
+    at_the_door.from_memory(MODEL_TYPE.route, question())
+    second = (("Authorization", "Bearer another"),)
+    assert at_the_door.ask(MODEL_TYPE.route, question(), twice=second)[0] == 401
+
+
+def test_a_type_with_a_parameter_is_json_as_well(at_the_door: AtTheDoor) -> None:
+    told = {"Content-Type": "application/json; charset=utf-8"}
+    assert at_the_door.from_memory(MODEL_TYPE.route, question(), headers=told)[0] == 200
+
+
+def test_a_mistake_at_the_door_is_written_down_and_flask_answers(
+    at_the_door: AtTheDoor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    at_the_door.from_memory(MODEL_TYPE.route, question())
+
+    def broken(self: Any, *words: Any) -> Any:
+        raise LookupError("what somebody wrote")
+
+    monkeypatch.setattr(type(at_the_door.door._answerer), "at_once", broken)
+    assert at_the_door.ask(MODEL_TYPE.route, question())[0] == 200
+    assert "LookupError at the door" in caplog.text
+    assert "somebody" not in caplog.text
 
 
 def test_who_may_not_predict_is_told_so(at_the_door: AtTheDoor) -> None:
@@ -192,7 +243,7 @@ def test_what_is_out_of_the_ordinary_is_answered_by_flask(at_the_door: AtTheDoor
     long = {**effort_question(), "description": "words " * (MOST_BYTES // 6)}
     for body, changed in (
         (effort_question(), {"query_string": "include=similar"}),
-        (effort_question(), {"headers": {"content-type": "application/json; charset=utf-8"}}),
+        (effort_question(), {"headers": {"Content-Type": "application/vnd.api+json"}}),
         (long, {}),
     ):
         before = at_the_door.handed_on
@@ -288,4 +339,29 @@ def test_the_server_that_runs_answers_what_it_is_asked_in_any_way(
         assert send("GET", "/caf%C3%A9/a%20b")[0] == 404
         assert send("DELETE", MODEL_TYPE.route)[0] == 405
         assert send("OPTIONS", MODEL_TYPE.route)[1]["allow"].replace(" ", "").split(",") != []
+        forged = {"If_Match": "forged", "Authorization_": "x", "Content_Length": "3"}
+        assert send("POST", MODEL_TYPE.route, asked, **json_type, **forged)[0] == 200
         assert send("POST", MODEL_TYPE.route, b"", **json_type, **{"Content-Length": "5000000"})[0] == 413
+
+
+def test_a_body_that_is_cut_off_is_refused_or_nobodys_and_never_taken_for_whole(
+    effort_house: Any, own_storage: Settings, tmp_path: Path
+) -> None:
+    settings = replace(own_storage, home=tmp_path / "home", database_url=effort_house.url, http_port=0)
+    whole = json.dumps(question()).encode() + b"\n"
+    with running(settings, ("facade",)) as found:
+        assert found.facade_url is not None
+        place = urlsplit(found.facade_url)
+        assert place.hostname is not None
+        assert place.port is not None
+        key = effort_house.headers()["Authorization"]
+        for path, kind in ((MODEL_TYPE.route, "application/json"), (f"{MODEL_TYPE.route}batch/", NDJSON)):
+            with socket.create_connection((place.hostname, place.port), timeout=10) as connection:
+                head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\nContent-Type: {kind}\r\n"
+                connection.sendall(f"{head}Content-Length: {2 * len(whole)}\r\n\r\n".encode() + whole)
+                connection.shutdown(socket.SHUT_WR)
+                answer = connection.makefile("rb").read()
+            assert b" 200 " not in answer.split(b"\r\n")[0]
+    assert effort_house.predictions() == 0
+    log = "".join(path.read_text() for path in (tmp_path / "home").rglob("*.log"))
+    assert "Traceback" not in log

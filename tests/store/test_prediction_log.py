@@ -232,6 +232,20 @@ def test_a_writer_that_nobody_needs_goes_and_comes_again(
     assert list(log.write([replace(prediction, id=new_id())])) == [None]
 
 
+def test_who_cannot_be_told_keeps_nothing_from_the_others(
+    database: Database, log: PredictionLog, prediction: StoredPrediction, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gone(failures: Any) -> None:
+        raise ValueError("what somebody wrote")
+
+    log.submit([prediction], gone)
+    later = replace(prediction, id=new_id())
+    assert list(log.write([later])) == [None]
+    assert kept(database) == {prediction.id, later.id}
+    assert "could not be told of its predictions: ValueError" in caplog.text
+    assert "somebody wrote" not in caplog.text
+
+
 def test_a_child_process_writes_over_a_connection_of_its_own(
     database: Database, log: PredictionLog, prediction: StoredPrediction
 ) -> None:
