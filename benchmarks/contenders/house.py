@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -44,6 +45,8 @@ class House:
     key: str
     postgresql: int
     """The process of PostgreSQL."""
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    """Of the versions that are promoted, each of its own."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -57,10 +60,11 @@ class House:
             "run_id": "benchmark", "git.commit": "benchmark", "data.digest": manifest.dataset_digest,
             "feature.digest": manifest.feature_digest, "bundle.digest": digest_of_files(files),
         }  # fmt: skip
-        version = VersionFiles(1, {f"{FOLDER}/{name}": content for name, content in files.items()}, provenance)
+        number = next(self.numbers)
+        version = VersionFiles(number, {f"{FOLDER}/{name}": content for name, content in files.items()}, provenance)
         with Database(self.settings.require_database_url()) as database:
             promoter = Promoter(database, Objects.of(self.settings), _OneVersion(version), lambda name, found: None)
-            promoter.promote(model_name, 1, REVIEWER, "benchmark")
+            promoter.promote(model_name, number, REVIEWER, "benchmark")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,7 +21,7 @@ from benchmarks.load.measure import Bench, as_rows, say
 from benchmarks.numeric import MODEL_TYPE as NUMERIC
 from benchmarks.numeric.model import NAMES
 from benchmarks.numeric.training import Numeric
-from forecastle.errors import ConflictError, ServerError
+from forecastle.errors import ServerError
 from forecastle.registry.declaration import ModelType
 
 CALLS = 300
@@ -186,8 +185,7 @@ def _memory(
 def _with_models(serving: Serving, models: int) -> Contender:
     """Let this many models serve: the numeric one, everybody's effort, else projects' own, each of which is asked."""
     house, model_type, bundle = serving.house, MODEL_TYPES[EFFORT], text_bundle(MODEL_TYPES[EFFORT], 500)
-    with suppress(ConflictError):  # it serves already
-        house.promote(EFFORT, bundle)
+    house.promote(EFFORT, bundle)
     own = make_projects(house, [f"OWN{number}" for number in range(models - 2)])
     for number, project in enumerate(own.values()):
         house.promote(f"{EFFORT}.{project}", replace(bundle, manifest=replace(bundle.manifest, rows=number)))

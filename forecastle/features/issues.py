@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from forecastle.features.levels import LogLevels, LogScale, mean_of, median_of
+from forecastle.features.levels import LogLevels, LogScale, mean_of, median_of, once
 from forecastle.features.text import Words
 from forecastle.records.outcomes import Outcomes
 
@@ -54,30 +54,41 @@ MOST_LOG = 20.0  # nothing takes longer; keeps a wild estimate finite
 
 def group_numbers(prefix: str, outcomes: Outcomes, scale: LogScale, centre: float) -> dict[str, float]:
     """How the issues of one group went, relative to `centre`: level, latest level, spread, and how many there are."""
-    logs = scale.logs(outcomes.recent)
-    few = not logs
+    count, mean, median, last_3, last_10, spread = _levels(outcomes, scale)
     return {
-        f"{prefix}.count": math.log1p(len(logs)),
-        f"{prefix}.mean": math.nan if few else mean_of(logs) - centre,
-        f"{prefix}.median": math.nan if few else median_of(logs) - centre,
-        f"{prefix}.last_3": math.nan if few else mean_of(logs[-3:]) - centre,
-        f"{prefix}.last_10": math.nan if few else mean_of(logs[-10:]) - centre,
-        f"{prefix}.spread": math.nan if few else deviation_of(logs),
+        f"{prefix}.count": count,
+        f"{prefix}.mean": mean - centre,
+        f"{prefix}.median": median - centre,
+        f"{prefix}.last_3": last_3 - centre,
+        f"{prefix}.last_10": last_10 - centre,
+        f"{prefix}.spread": spread,
     }
+
+
+@once
+def _levels(outcomes: Outcomes, scale: LogScale) -> tuple[float, float, float, float, float, float]:
+    """The logarithm of how many there are, then mean, median, latest means and spread; NaN where there are none."""
+    logs = scale.logs(outcomes.recent)
+    if not logs:
+        return (0.0, *[math.nan] * 5)  # type: ignore[return-value]
+    latest = mean_of(logs[-3:]), mean_of(logs[-10:])
+    return math.log1p(len(logs)), mean_of(logs), median_of(logs), *latest, deviation_of(logs)
 
 
 def ratio_numbers(prefix: str, outcomes: Outcomes, scale: LogScale) -> dict[str, float]:
     """By how much the estimates of a group were exceeded, as logarithms of outcome over estimate."""
+    mean, median, last_3 = _ratio_levels(outcomes, scale)
+    return {f"{prefix}.ratio_mean": mean, f"{prefix}.ratio_median": median, f"{prefix}.ratio_last_3": last_3}
+
+
+@once
+def _ratio_levels(outcomes: Outcomes, scale: LogScale) -> tuple[float, float, float]:
     ratios = log_ratios(outcomes, scale)
-    few = not ratios
-    return {
-        f"{prefix}.ratio_mean": math.nan if few else mean_of(ratios),
-        f"{prefix}.ratio_median": math.nan if few else median_of(ratios),
-        f"{prefix}.ratio_last_3": math.nan if few else mean_of(ratios[-3:]),
-    }
+    return (mean_of(ratios), median_of(ratios), mean_of(ratios[-3:])) if ratios else (math.nan, math.nan, math.nan)
 
 
-def log_ratios(outcomes: Outcomes, scale: LogScale) -> list[float]:
+@once
+def log_ratios(outcomes: Outcomes, scale: LogScale) -> Sequence[float]:
     """Logarithms of outcome over estimate, of the outcomes that somebody had estimated."""
     if not outcomes.estimates:
         return []

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import wraps
+from typing import TypeVar
 
 from forecastle.records.outcomes import ROLLING, Outcomes
+
+Made = TypeVar("Made")
 
 RUNGS = 9
 LEAST_FOR_SPREAD = 10
@@ -52,6 +56,23 @@ class LogLevels:
     ladder: tuple[float, ...] = ()
 
 
+def once(made: Callable[[Outcomes, LogScale], Made]) -> Callable[[Outcomes, LogScale], Made]:
+    """Make it once of outcomes that are kept: requests about a project ask for the same, one after the other."""
+
+    @wraps(made)
+    def remembering(outcomes: Outcomes, scale: LogScale) -> Made:
+        if outcomes.derived is None:
+            return made(outcomes, scale)
+        key = made, scale
+        found: Made | None = outcomes.derived.get(key)
+        if found is None:
+            found = outcomes.derived[key] = made(outcomes, scale)
+        return found
+
+    return remembering
+
+
+@once
 def log_levels(outcomes: Outcomes, scale: LogScale) -> LogLevels:
     """The levels of the outcomes known at a moment; those of a cold start where none is known."""
     if not outcomes.count:

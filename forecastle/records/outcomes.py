@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 RECENT = 200  # how many of a project's latest known outcomes are kept one by one
 ROLLING = 50  # how many of them the rolling median looks at; also how many of a group's are kept
@@ -18,7 +18,8 @@ class Outcomes:
 
     `recent` holds the latest in the order in which they became known, `estimates` what people had estimated of each
     (NaN where nobody did). `count`, `mean` and `median` are over all outcomes of a project, over the latest ROLLING of
-    a group. With no known outcome `count` is 0 and `mean` and `median` are NaN.
+    a group. With no known outcome `count` is 0 and `mean` and `median` are NaN. `derived` holds what was made of them
+    before, where they are kept to be asked about again.
     """
 
     count: int
@@ -26,6 +27,7 @@ class Outcomes:
     median: float
     recent: tuple[float, ...]
     estimates: tuple[float, ...] = ()
+    derived: dict[Any, Any] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of_latest(cls, values: Sequence[float], estimates: Sequence[float] = ()) -> Outcomes:

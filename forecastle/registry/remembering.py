@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
 
@@ -127,8 +127,9 @@ class OutcomeMemory:
             lambda connection: known_outcomes(connection, self._looking, list(projects), groups, moment)
         )
         found = {}
-        for name, outcomes in of_projects.items():
-            new = {each: of_groups.get(each) for each in groups if each.project == name}
+        for name, read in of_projects.items():
+            outcomes = replace(read, outcomes=_kept(read.outcomes) or read.outcomes)
+            new = {each: _kept(of_groups.get(each)) for each in groups if each.project == name}
             old = held[name].groups if name in held and len(held[name].groups) < MOST_GROUPS else {}
             found[name] = _Remembered(version, moment, outcomes, {**old, **new})
         if version is not None:
@@ -144,6 +145,11 @@ class OutcomeMemory:
                     self._projects.clear()
                     self._weight = entry.weight
                 self._projects[name] = entry
+
+
+def _kept(outcomes: Outcomes | None) -> Outcomes | None:
+    """With room for what is made of them: they are asked about again and again."""
+    return None if outcomes is None else replace(outcomes, derived={})
 
 
 def _answered(
