@@ -310,9 +310,21 @@ def decisions(results: Sequence[Result]) -> Iterator[str]:
         yield from (f"### {result.scenario}: {result.strategy}", "")
         yield from ("| week | verdict | because | flip |", "| ---: | --- | --- | --- |")
         for week, decision in enumerate(log, start=2):
-            because = "; ".join(reason for reason in decision.reasons if "could not be measured" not in reason)
-            yield f"| {week} | {decision.verdict} | {because} | {decision.flip} |"
+            yield f"| {week} | {decision.verdict} | {_because(decision)} | {decision.flip} |"
         yield ""
+
+
+def trained(results: Sequence[Result]) -> Iterator[str]:
+    """Every decision of the first seed that trained, with its reasons."""
+    yield from ("| data | trains | week | because |", "| --- | --- | ---: | --- |")
+    for result in results:
+        for week, decision in enumerate(result.lives[0].decisions, start=2):
+            if decision.verdict is Verdict.RETRAIN:
+                yield f"| {result.scenario} | {result.strategy} | {week} | {_because(decision)} |"
+
+
+def _because(decision: RetrainingDecision) -> str:
+    return "; ".join(reason for reason in decision.reasons if "could not be measured" not in reason)
 
 
 def _measured(seeds: int) -> str:
@@ -331,8 +343,9 @@ def _write(results: Sequence[Result], said: str) -> None:
     kept = PAGE.read_text().partition(FIGURES)[0]
     PAGE.write_text("\n".join([f"{kept}{FIGURES}", said, told, "", short, "", *decisions(results)]).rstrip() + "\n")
     rest = QUALITY.read_text().partition(SECTION)[0].rstrip()
-    why = "Synthetic issues; [retraining.md](retraining.md) says how, and holds every decision with its reasons."
-    QUALITY.write_text("\n".join([f"{rest}\n\n{SECTION}", f"{why} {said}", told, "", short]) + "\n")
+    why = "Synthetic issues; [retraining.md](retraining.md) says how, and holds the decisions to wait as well."
+    retrained = ["Every decision of the first seed that trained, with what had spoken for it:", "", *trained(results)]
+    QUALITY.write_text("\n".join([f"{rest}\n\n{SECTION}", f"{why} {said}", told, "", short, "", *retrained]) + "\n")
 
 
 @click.command()
