@@ -99,6 +99,8 @@ class Load:
     route: str
     questions: Sequence[Fields]
     workers: Sequence[int] = ()
+    pause_seconds: float = 0.0
+    """Between an answer and the next question of a connection."""
     answers: list[Answer] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     arrived: threading.Condition = field(default_factory=threading.Condition)
@@ -176,6 +178,8 @@ class Load:
             with self.arrived:
                 self.answers.append(answer)
                 self.arrived.notify_all()
+            if self.pause_seconds:
+                self._over.wait(self.pause_seconds)
 
 
 def digest(answer: Fields) -> bytes:

@@ -36,6 +36,8 @@ POSTGRESQL_KILLED, WORKERS_KILLED = 3, 7
 """How often within that time; five restarts of PostgreSQL without two quiet minutes would stop everything."""
 WORKERS, CONNECTIONS = 2, 6
 SWAP_SECONDS, LOOK_SECONDS = 1.0, 0.5
+PAUSE_SECONDS = 0.008
+"""Without it the façade takes all of two cores, and the tests beside this one wait for PostgreSQL in vain."""
 MOST_GROWTH = 1.1
 NAME = MODEL_TYPE.name
 REVIEWER = Principal("rita", Role.REVIEWER)
@@ -93,7 +95,9 @@ def house(tmp_path: Path) -> Iterator[House]:
         promoter = Promoter(database, Objects.of(given), Aliases(versions), lambda name, found: None)
         promoter.promote(NAME, 1, REVIEWER, "the first")
         url = urlsplit(str(given.facade_url))
-        load = Load((str(url.hostname), int(url.port or 80)), key, MODEL_TYPE.route, QUESTIONS)
+        load = Load(
+            (str(url.hostname), int(url.port or 80)), key, MODEL_TYPE.route, QUESTIONS, pause_seconds=PAUSE_SECONDS
+        )
         yield House(place, database, promoter, load)
     assert processes_of(place.home) == []
 
