@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,9 +76,8 @@ class Tracking(MlflowRest):
         It sees this process's environment, with these settings. Raises TrainingError with the reason that the run gave.
         """
         # MLflow hands its own environment on to the child, and starts `python` from the path.
-        os.environ.update(settings.as_environment())
-        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-        with mlflow_errors():
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+        with mlflow_errors(), _environment({**settings.as_environment(), "PATH": path}):
             try:
                 run = mlflow.projects.run(
                     uri=str(root),
@@ -167,3 +166,18 @@ def _authorization(uri: str) -> str | None:
     if found.token:
         return f"Bearer {found.token}"
     return basic(found.username, found.password) if found.username and found.password else None
+
+
+@contextmanager
+def _environment(changed: Mapping[str, str]) -> Iterator[None]:
+    """This process's environment with these values, until the block ends."""
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
