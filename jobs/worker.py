@@ -65,7 +65,7 @@ def work(settings: Settings, alive: Path | None, queues: str, concurrency: int) 
         app = create_app(settings)
         runner = Runner(settings, database, f"{socket.gethostname()}:{os.getpid()}", stopping)
 
-        @app.task(name=TASK, bind=True)  # type: ignore[misc]
+        @app.task(name=TASK, bind=True)  # type: ignore[misc]  # Celery has no types
         def run(task: Task, run_id: str) -> None:
             if not stopping.is_set():
                 slots.run(runner, UUID(run_id), task.request.delivery_info["routing_key"])

@@ -70,7 +70,7 @@ def _levels(outcomes: Outcomes, scale: LogScale) -> tuple[float, float, float, f
     """The logarithm of how many there are, then mean, median, latest means and spread; NaN where there are none."""
     logs = scale.logs(outcomes.recent)
     if not logs:
-        return (0.0, *[math.nan] * 5)  # type: ignore[return-value]
+        return 0.0, math.nan, math.nan, math.nan, math.nan, math.nan
     latest = mean_of(logs[-3:]), mean_of(logs[-10:])
     return math.log1p(len(logs)), mean_of(logs), median_of(logs), *latest, deviation_of(logs)
 
