@@ -60,8 +60,16 @@ def _code(trees: Sequence[TreeArrays]) -> CodeType:
     text = "\n".join(["def total(x):", *names, f"    return {' + '.join(_expression(tree, 0, 0) for tree in trees)}"])
     module = compile(text, "<trees>", "exec")
     code = next(constant for constant in module.co_consts if isinstance(constant, CodeType))
-    # Where each instruction stands is not kept: one byte says of up to sixteen bytes of code that they stand nowhere.
-    return code.replace(co_linetable=b"\xff" * -(-len(code.co_code) // 16))
+    return code.replace(co_linetable=_nowhere(len(code.co_code) // 2))
+
+
+def _nowhere(instructions: int) -> bytes:
+    """A table of positions that says of all instructions that they stand nowhere: a byte for up to eight of them.
+
+    It ends with the code: what traces or profiles fills an array from it and trusts its length.
+    """
+    full, rest = divmod(instructions, 8)
+    return b"\xff" * full + (bytes([0xF8 | rest - 1]) if rest else b"")
 
 
 def _expression(tree: TreeArrays, node: int, depth: int) -> str:

@@ -71,6 +71,17 @@ def test_a_failure_within_trees_can_be_read() -> None:
     assert "<trees>" in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize("trees_together", range(1, 17))
+def test_what_is_said_of_the_positions_of_code_ends_where_the_code_ends(trees_together: int) -> None:
+    """Debuggers, profilers and coverage would write beyond the array that they fill from it, and crash."""
+    made = CompiledTrees([chain(trees_together)] * trees_together)
+    with pytest.raises(IndexError) as caught:
+        made.total([])
+    code = caught.traceback[-1].frame.code.raw
+    assert code.co_filename == "<trees>"
+    assert len(list(code.co_positions())) == len(code.co_code) // 2
+
+
 def test_what_is_compiled_counts_with_its_code() -> None:
     grown = [chain(20)] * 100
     tracemalloc.start()
