@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -118,11 +117,11 @@ def _writes(old: Database, new: Database, sample: StoredPrediction) -> tuple[Cal
     insert = f"insert into predictions ({', '.join(names)}, history) values ({', '.join(['%s'] * len(names))}, '{{}}') "  # noqa: S608
 
     def former(connection: Connection) -> None:
-        values = vars(replace(sample, id=new_id()))
+        values = vars(sample._replace(id=new_id()))
         row = [Jsonb(values[name]) if isinstance(values[name], dict) else values[name] for name in names]
         connection.cursor().executemany(f"{insert} on conflict (id) do nothing".encode(), [row])
 
-    return lambda: old.retrying(former), lambda: write_predictions(new, [replace(sample, id=new_id())])
+    return lambda: old.retrying(former), lambda: write_predictions(new, [sample._replace(id=new_id())])
 
 
 def _look_ups(old: Database, new: Database) -> tuple[Callable[[], None], Callable[[], None]]:
@@ -202,7 +201,7 @@ def _drop_under_load(database: Database, sample: StoredPrediction) -> None:
         while not stop.is_set():
             started = time.perf_counter()
             with database.transaction() as connection:
-                insert_predictions(connection, [replace(sample, id=new_id())])
+                insert_predictions(connection, [sample._replace(id=new_id())])
             writes.append(time.perf_counter() - started)
 
     writer = threading.Thread(target=write)

@@ -52,6 +52,7 @@ EXTENSION = "forecastle"
 class Parts:
     """What the application answers with, for who answers without it."""
 
+    database: Database
     keys: authentication.Keys
     answerer: Answerer
     announcements: Announcements | None
@@ -152,7 +153,7 @@ def build(
         for name, model_type in model_types.items()
     }
     answerer = Answerer(histories, models, PredictionLog(database))
-    app.extensions[EXTENSION] = Parts(keys, answerer, announcements)
+    app.extensions[EXTENSION] = Parts(database, keys, answerer, announcements)
     app.register_api(predictions_blueprint(model_types, answerer, database, _PROBLEM_RESPONSES))
     app.register_api(batches_blueprint(model_types, answerer, most_streams, _PROBLEM_RESPONSES))
     app.register_api(models_blueprint(models, _PROBLEM_RESPONSES))

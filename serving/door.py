@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from flask import Flask, Response
@@ -24,7 +22,7 @@ from forecastle.access.principals import Permission
 from forecastle.errors import ForecastleError
 from forecastle.registry.declaration import ModelType
 from forecastle.settings import Settings
-from forecastle.store.prediction_log import Failures, Submitted
+from forecastle.store.loop_log import LoopLog
 from serving.answering import NotAtOnceError, Scored
 from serving.application import EXTENSION, Parts, create_application
 from serving.authentication import bearer_key
@@ -57,10 +55,11 @@ class Door:
             model_type.route: (model_type, model_type.request_type())
             for model_type in parts.answerer.models.model_types.values()
         }
-        self._told: deque[tuple[asyncio.Future[Failures], Failures]] = deque()
+        self._log = LoopLog(parts.database, parts.answerer.log)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """The server ends."""
+        self._log.close()
         self._parts.close()
 
     async def __rsgi__(self, scope: Scope, protocol: Any) -> None:
@@ -96,43 +95,14 @@ class Door:
 
     async def _kept(self, scored: Scored) -> tuple[int, Headers, bytes]:
         """Status, headers and body, once the row is durable or refused."""
-        loop = asyncio.get_running_loop()
-        told: asyncio.Future[Failures] = loop.create_future()
-        log = self._answerer.log
+        (row,) = scored.rows
         try:
-            submitted = log.submit(scored.rows, partial(self._tell, loop, told))
-            patience = loop.call_later(log.patience_seconds, self._give_up, submitted, told)
-            try:
-                (answer,) = scored.kept(await told)
-            finally:
-                patience.cancel()
-        except ForecastleError as error:
-            answer = error
+            (answer,) = scored.kept([await self._log.write(row)])
         except Exception as error:  # noqa: BLE001 - a request that fails by itself
             return _parts(handle_unexpected(error))
         if isinstance(answer, ForecastleError):
             return _parts(handle_forecastle_error(answer))
         return 200, [("content-type", JSON)], to_json(answer)
-
-    def _tell(self, loop: asyncio.AbstractEventLoop, told: asyncio.Future[Failures], failures: Failures) -> None:
-        """What the log says, in its thread; the loop is woken once for all that it says meanwhile."""
-        self._told.append((told, failures))
-        if len(self._told) == 1:
-            try:
-                loop.call_soon_threadsafe(self._pass_on)
-            except RuntimeError:  # the server is going down, and nobody waits any more
-                self._told.clear()
-
-    def _pass_on(self) -> None:
-        while self._told:
-            told, failures = self._told.popleft()
-            if not told.done():  # else its client went away, or its patience ended
-                told.set_result(failures)
-
-    def _give_up(self, submitted: Submitted, told: asyncio.Future[Failures]) -> None:
-        self._answerer.log.give_up(submitted)
-        if not told.done():
-            told.set_exception(self._answerer.log.too_slow())
 
 
 def _is_small(headers: Any) -> bool:

@@ -7,9 +7,9 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from forecastle.features.levels import LogLevels, LogScale, mean_of, median_of, once
+from forecastle.features.levels import LogLevels, LogScale, mean_of, median_of
 from forecastle.features.text import Words
-from forecastle.records.outcomes import Outcomes
+from forecastle.records.outcomes import Outcomes, once
 
 
 @dataclass(frozen=True, slots=True)

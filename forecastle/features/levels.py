@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import wraps
-from typing import TypeVar
 
-from forecastle.records.outcomes import ROLLING, Outcomes
-
-Made = TypeVar("Made")
+from forecastle.records.outcomes import ROLLING, Outcomes, once
 
 RUNGS = 9
 LEAST_FOR_SPREAD = 10
@@ -54,22 +50,6 @@ class LogLevels:
     last_10: float
     last_3: float
     ladder: tuple[float, ...] = ()
-
-
-def once(made: Callable[[Outcomes, LogScale], Made]) -> Callable[[Outcomes, LogScale], Made]:
-    """Make it once of outcomes that are kept: requests about a project ask for the same, one after the other."""
-
-    @wraps(made)
-    def remembering(outcomes: Outcomes, scale: LogScale) -> Made:
-        if outcomes.derived is None:
-            return made(outcomes, scale)
-        key = made, scale
-        found: Made | None = outcomes.derived.get(key)
-        if found is None:
-            found = outcomes.derived[key] = made(outcomes, scale)
-        return found
-
-    return remembering
 
 
 @once

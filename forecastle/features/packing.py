@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from forecastle.features.issues import IssueFeatures
 from forecastle.features.levels import LogLevels
-from forecastle.records.outcomes import Known, Outcomes
+from forecastle.records.outcomes import Known, Outcomes, once
 
-FASTEST = 1  # of zlib's levels; outcomes repeat, so that a tenth to a half is left
+FASTEST = 1
+"""Of zlib's levels; outcomes repeat, so that a tenth to a half is left."""
 
 
 def pack_issue(issue: IssueFeatures) -> bytes:
@@ -44,17 +45,28 @@ def unpack_issue(content: bytes, blank: IssueFeatures) -> IssueFeatures:
 
 
 def pack_known(known: Known, groups: Sequence[str]) -> bytes:
-    """What was known: a project's recent outcomes one by one, and of each of these groups how many and how much."""
-    values = _of_project(known.project)
+    """What was known: a project's recent outcomes one by one, and of each of these groups how many and how much.
+
+    The outcomes are compressed, and are so only once where they are kept; the groups stand behind them as they are.
+    """
+    values: list[float] = []
     for place, name in enumerate(groups):
         if (found := known.groups.get(name)) is not None:
             values += (place, found.count, found.mean, found.median)
-    return zlib.compress(_pack(values), FASTEST)
+    return _project_packed(known.project) + _pack(values)
 
 
 def unpack_known(content: bytes, groups: Sequence[str]) -> Known:
-    """What was packed for the same groups: their outcomes one by one, and the project's cases, are not there."""
-    values = iter(_unpack(zlib.decompress(content)))
+    """What was packed for the same groups: their outcomes one by one, and the project's cases, are not there.
+
+    Raises ValueError where it is cut off.
+    """
+    unpacker = zlib.decompressobj()
+    compressed = unpacker.decompress(content)
+    if not unpacker.eof:
+        raise ValueError("what was known is cut off")
+    # In older rows the groups are compressed with the project's.
+    values = iter(_unpack(compressed) + _unpack(unpacker.unused_data))
     count, mean, median, recent, estimates = (next(values) for _ in range(5))
     project = Outcomes(
         int(count), mean, median,
@@ -66,11 +78,13 @@ def unpack_known(content: bytes, groups: Sequence[str]) -> Known:
     return Known(project, of_groups)
 
 
-def _of_project(outcomes: Outcomes) -> list[float]:
-    return [
+@once
+def _project_packed(outcomes: Outcomes) -> bytes:
+    content = _pack([
         outcomes.count, outcomes.mean, outcomes.median, len(outcomes.recent), len(outcomes.estimates),
         *outcomes.recent, *outcomes.estimates,
-    ]  # fmt: skip
+    ])  # fmt: skip
+    return zlib.compress(content, FASTEST)
 
 
 def _pack(values: Iterable[float]) -> bytes:

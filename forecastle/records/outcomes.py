@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple
+
+Made = TypeVar("Made")
+Rest = TypeVarTuple("Rest")
 
 RECENT = 200  # how many of a project's latest known outcomes are kept one by one
 ROLLING = 50  # how many of them the rolling median looks at; also how many of a group's are kept
@@ -42,6 +46,22 @@ class Outcomes:
         """The median of the last ROLLING known outcomes; NaN where there is none."""
         window = self.recent[-ROLLING:]
         return statistics.median(window) if window else math.nan
+
+
+def once(made: Callable[[Outcomes, *Rest], Made]) -> Callable[[Outcomes, *Rest], Made]:
+    """Make it once of outcomes that are kept: requests about a project ask for the same, one after the other."""
+
+    @wraps(made)
+    def remembering(outcomes: Outcomes, *rest: *Rest) -> Made:
+        if outcomes.derived is None:
+            return made(outcomes, *rest)
+        key = made, *rest
+        found: Made | None = outcomes.derived.get(key)
+        if found is None:
+            found = outcomes.derived[key] = made(outcomes, *rest)
+        return found
+
+    return remembering
 
 
 NONE_KNOWN = Outcomes(0, math.nan, math.nan, ())

@@ -39,6 +39,7 @@ IDLE_SECONDS = 60.0
 """After so long without a row the writer and its connection go, until the next one comes."""
 
 
+Write = Callable[[Connection, Sequence[StoredPrediction]], None]
 Failures = Sequence[Exception | None]
 """For each prediction what refused it; None where it is durable."""
 
@@ -49,6 +50,7 @@ class Submitted:
 
     predictions: Sequence[StoredPrediction]
     tell: Callable[[Failures], object]
+    perhaps_durable: bool
 
 
 class PredictionLog:
@@ -101,12 +103,18 @@ class PredictionLog:
                 raise ServerError(str(failure)) from failure
         return told[0]
 
-    def submit(self, predictions: Sequence[StoredPrediction], tell: Callable[[Failures], object]) -> Submitted:
+    def submit(
+        self,
+        predictions: Sequence[StoredPrediction],
+        tell: Callable[[Failures], object],
+        perhaps_durable: bool = False,
+    ) -> Submitted:
         """Hand over predictions; the writer calls `tell` once, in its thread, when each is durable or refused.
 
+        Those that were sent before, and whose end nobody heard, are `perhaps_durable`: what is there stays as it is.
         Raises ServerError where too many wait or PostgreSQL is stuck.
         """
-        submitted = Submitted(predictions, tell)
+        submitted = Submitted(predictions, tell, perhaps_durable)
         with self._gathered:
             rows = self._rows_waiting + len(predictions)
             is_stuck = self._writing_since is not None and time.monotonic() - self._writing_since > self._patience
@@ -160,8 +168,9 @@ class PredictionLog:
 
     def _settle(self, group: Sequence[Submitted]) -> None:
         predictions = list(chain.from_iterable(each.predictions for each in group))
+        write = _insert if any(each.perhaps_durable for each in group) else _copy
         try:
-            failures = self._keep(predictions)
+            failures = self._keep(predictions, write)
         except Exception as error:  # noqa: BLE001 - whatever it was, those who wait are told
             failures = [error] * len(predictions)
         start = 0
@@ -172,28 +181,28 @@ class PredictionLog:
                 logger.warning("a caller could not be told of its predictions: %s", type(error).__name__)
             start += len(each.predictions)
 
-    def _keep(self, predictions: Sequence[StoredPrediction]) -> list[Exception | None]:
+    def _keep(self, predictions: Sequence[StoredPrediction], write: Write) -> list[Exception | None]:
         """Write all of them; where one cannot be kept, the others are, and halving finds it."""
         try:
-            self._commit(predictions)
+            self._commit(predictions, write)
         except (psycopg.DataError, psycopg.IntegrityError, ValueError, TypeError) as error:
             if len(predictions) == 1:
                 return [_refusal(error)]
             middle = len(predictions) // 2
-            return self._keep(predictions[:middle]) + self._keep(predictions[middle:])
+            return self._keep(predictions[:middle], write) + self._keep(predictions[middle:], write)
         return [None] * len(predictions)
 
-    def _commit(self, predictions: Sequence[StoredPrediction]) -> None:
+    def _commit(self, predictions: Sequence[StoredPrediction], write: Write) -> None:
         was_connected = self._connection is not None
         try:
             with self._connected() as connection:
-                _copy(connection, predictions)
+                _with_months(connection, predictions, write)
         except ServerError:
             if not was_connected or self._connection is not None:
                 raise
             # It had died, perhaps with the commit's answer on the way: again, so that what is there stays as it is.
-            with self._connected() as connection, connection.transaction():
-                insert_predictions(connection, predictions)
+            with self._connected() as connection:
+                _with_months(connection, predictions, _insert)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -215,14 +224,24 @@ class PredictionLog:
 
 
 def _copy(connection: Connection, predictions: Sequence[StoredPrediction]) -> None:
+    copy_predictions(connection, predictions)
+
+
+def _insert(connection: Connection, predictions: Sequence[StoredPrediction]) -> None:
+    with connection.transaction():
+        insert_predictions(connection, predictions)
+
+
+def _with_months(connection: Connection, predictions: Sequence[StoredPrediction], write: Write) -> None:
+    """Write them, and make their months first where they are missing."""
     try:
-        copy_predictions(connection, predictions)
+        write(connection, predictions)
     except psycopg.errors.CheckViolation as error:
         if not lacks_a_month(error):
             raise
         with connection.transaction():
             make_months(connection, predictions)
-        copy_predictions(connection, predictions)
+        write(connection, predictions)
 
 
 def _refusal(error: Exception) -> Exception:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,10 +24,10 @@ def told(database: Database) -> None:
     with database.transaction() as connection:
         project = some_project(connection)
     made = [
-        replace(a_prediction(project), id=new_id(), moment=datetime.now(UTC) - timedelta(minutes=minute))
+        a_prediction(project)._replace(id=new_id(), moment=datetime.now(UTC) - timedelta(minutes=minute))
         for minute in range(40)
     ]
-    others = [replace(a_prediction(project, model_version=4), id=new_id()) for _ in range(2)]
+    others = [a_prediction(project, model_version=4)._replace(id=new_id()) for _ in range(2)]
     write_predictions(database, [*made, *others])
     record_truths(database, [Said(prediction.id, 5.0, "manual") for prediction in made[:30]], "ada")
 

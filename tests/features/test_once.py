@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecastle.features.issues import group_numbers, log_ratios, ratio_numbers
-from forecastle.features.levels import LogScale, log_levels, once
-from forecastle.records.outcomes import Outcomes
+from forecastle.features.levels import LogScale, log_levels
+from forecastle.records.outcomes import Outcomes, once
 
 SCALE, OTHER = LogScale(0.25, 1.0, 0.8), LogScale(0.5, 1.0, 0.8)
 HOURS = st.floats(0.0, 1e4)

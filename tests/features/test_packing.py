@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from array import array
 from dataclasses import replace
 
@@ -75,3 +76,25 @@ def test_what_was_known_comes_back_with_how_the_groups_stood(
 
 def test_nothing_known_comes_back_as_nothing_known() -> None:
     assert str(unpack_known(pack_known(NOTHING_KNOWN, GROUPS), GROUPS)) == str(NOTHING_KNOWN)
+
+
+def test_what_was_known_is_the_same_whether_outcomes_are_kept_or_not() -> None:
+    alone = Known(Outcomes.of_latest([1.0, 2.0, 2.0]), {"issue_type": Outcomes.of_latest([2.0])})
+    kept = replace(alone, project=replace(alone.project, derived={}))
+    packed = [pack_known(known, GROUPS) for known in (alone, kept, kept)]
+    assert len(set(packed)) == 1
+
+
+def test_rows_of_before_whose_groups_are_compressed_too_can_be_read() -> None:
+    known = Known(Outcomes.of_latest([1.0, 2.0]), {"issue_type": Outcomes.of_latest([2.0])})
+    unpacker = zlib.decompressobj()
+    project = unpacker.decompress(pack_known(known, GROUPS))
+    found = unpack_known(zlib.compress(project + unpacker.unused_data), GROUPS)
+    assert str(found.project) == str(known.project)
+    assert found.group("issue_type").count == 1
+
+
+def test_what_was_known_and_cut_off_is_refused() -> None:
+    known = Known(Outcomes.of_latest([1.0, 2.0]))
+    with pytest.raises(ValueError, match="cut off"):
+        unpack_known(pack_known(known, GROUPS)[:-1], GROUPS)

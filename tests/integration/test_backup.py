@@ -75,7 +75,7 @@ def test_a_backup_brought_back_is_the_same(old: Settings, new: Settings, tmp_pat
         with pytest.raises(psycopg.errors.ForeignKeyViolation):  # its ground truth is there too, and holds to it
             connection.execute("delete from predictions")
     with Database(new.require_database_url()) as database:
-        write_predictions(database, [replace(prediction, id=id_at(datetime(2040, 1, 1, tzinfo=UTC)))])
+        write_predictions(database, [prediction._replace(id=id_at(datetime(2040, 1, 1, tzinfo=UTC)))])
     with psycopg.connect(with_database(new.require_database_url(), "mlflow")) as connection:
         assert connection.execute("select name from runs").fetchall() == [("a run",)]
     with pytest.raises(ConflictError, match="holds tables already"):

@@ -21,7 +21,6 @@ from versions import EFFORT, MODEL_TYPE
 from forecastle.embedded.servers import running
 from forecastle.errors import ServerError
 from forecastle.settings import Settings
-from forecastle.store import prediction_log
 from forecastle.store.predictions import StoredPrediction
 from serving.batches import NDJSON
 from serving.door import MOST_BYTES, Door, create_door
@@ -89,6 +88,7 @@ class AtTheDoor:
 
     house: Any
     door: Door
+    runner: asyncio.Runner
     handed_on: int = 0
 
     def ask(self, path: str, body: Any, **changed: Any) -> tuple[int, dict[str, str], Any]:
@@ -102,7 +102,7 @@ class AtTheDoor:
         async def all_of_them() -> None:
             await asyncio.gather(*(self.door.__rsgi__(*request) for request in requests))
 
-        asyncio.run(all_of_them())
+        self.runner.run(all_of_them())
         answers = [protocol.answer for _, protocol in requests]
         return [(status, headers, json.loads(content)) for status, headers, content in answers]
 
@@ -133,7 +133,8 @@ class AtTheDoor:
 @pytest.fixture
 def at_the_door(effort_house: Any, own_storage: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[AtTheDoor]:
     door = create_door(replace(own_storage, database_url=effort_house.url))
-    found = AtTheDoor(effort_house, door)
+    runner = asyncio.Runner()
+    found = AtTheDoor(effort_house, door, runner)
     original = door._flask.answer
 
     async def counting(*words: Any) -> None:
@@ -142,7 +143,8 @@ def at_the_door(effort_house: Any, own_storage: Settings, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(door._flask, "answer", counting)
     yield found
-    door._parts.close()
+    door.__rsgi_del__(runner.get_loop())
+    runner.close()
 
 
 def told(answer: Any) -> Any:
@@ -265,29 +267,45 @@ def test_another_version_and_another_outcome_are_in_the_next_answers(at_the_door
     await_that(lambda: told(at_the_door.from_memory(EFFORT.route, effort_question())[2]) != told(before))
 
 
+FORBIDDING = """
+    create function refuse() returns trigger language plpgsql as $$
+    begin
+        if new.request ->> 'title' like '%forbidden%' then raise exception 'refused' using errcode = '22000'; end if;
+        return new;
+    end $$;
+    create trigger refuse before insert on predictions for each row execute function refuse();
+"""
+
+
+@pytest.mark.parametrize("connects", [True, False])
 def test_a_row_that_postgresql_refuses_is_an_error_of_its_request_alone(
-    at_the_door: AtTheDoor, monkeypatch: pytest.MonkeyPatch
+    at_the_door: AtTheDoor, connects: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_the_door.from_memory(MODEL_TYPE.route, question())
-    original = prediction_log.copy_predictions
-
-    def refusing(connection: Any, predictions: list[StoredPrediction]) -> None:
-        if any("forbidden" in each.request["title"] for each in predictions):
-            raise psycopg.DataError("refused")
-        original(connection, predictions)
-
-    monkeypatch.setattr(prediction_log, "copy_predictions", refusing)
+    log = at_the_door.door._log
+    if connects:
+        await_that(lambda: at_the_door.ask(MODEL_TYPE.route, question())[0] == 200 and log.is_connected)
+    else:
+        monkeypatch.setattr(log, "_connect", lambda loop: None)
+        at_the_door.from_memory(MODEL_TYPE.route, question())
+    with psycopg.connect(at_the_door.house.url) as connection:
+        connection.execute(FORBIDDING)
     asked = [{**question(), "title": title} for title in ("one", "forbidden", "two")]
     answers = at_the_door.ask_many([(MODEL_TYPE.route, each) for each in asked])
     assert [status for status, _, _ in answers] == [200, 400, 200]
     assert "cannot keep" in answers[1][2]["detail"]
+    assert log.is_connected == connects
 
 
 def test_what_the_log_fails_with_is_said_without_names(at_the_door: AtTheDoor, monkeypatch: pytest.MonkeyPatch) -> None:
     at_the_door.from_memory(MODEL_TYPE.route, question())
-    log = at_the_door.door._answerer.log
     for error, status in ((ServerError("PostgreSQL at 10.0.0.1"), 503), (RuntimeError("secret"), 500)):
-        monkeypatch.setattr(log, "submit", lambda rows, tell, error=error: tell([error]))
+
+        def failing(row: StoredPrediction, error: Exception = error) -> asyncio.Future[Exception | None]:
+            told: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+            told.set_result(error)
+            return told
+
+        monkeypatch.setattr(at_the_door.door._log, "write", failing)
         found, headers, problem = at_the_door.ask(MODEL_TYPE.route, question())
         assert found == status
         assert "10.0.0.1" not in str(problem)

@@ -125,7 +125,7 @@ def insert_without_family(connection: Connection, prediction: StoredPrediction) 
     """As before migration 3, with an outcome that says which prediction it belongs to."""
     columns = connection.execute("select attname from pg_attribute where attrelid = 'predictions'::regclass").fetchall()
     kept = {column["attname"] for column in columns}
-    values = {name: value for name, value in vars(prediction).items() if name in kept}
+    values = {name: value for name, value in prediction._asdict().items() if name in kept}
     row = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in values.items()}
     row["history"] = Jsonb({"count": 0, "mean": None})
     connection.execute(

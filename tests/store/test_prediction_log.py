@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -77,7 +76,7 @@ def test_what_gathers_during_a_commit_is_the_next_commit(
 ) -> None:
     all_wait = threading.Event()
     sizes = commits_counted(monkeypatch, lambda: None if len(sizes) > 1 else assert_set(all_wait))
-    rows = [replace(prediction, id=new_id()) for _ in range(9)]
+    rows = [prediction._replace(id=new_id()) for _ in range(9)]
     with ThreadPoolExecutor(len(rows)) as pool:
         done = [pool.submit(log.write, rows[:1])]
         await_that(lambda: bool(sizes))
@@ -112,8 +111,8 @@ def assert_set(event: threading.Event) -> None:
 def test_a_row_that_cannot_be_kept_fails_alone(
     database: Database, log: PredictionLog, prediction: StoredPrediction, changed: dict[str, Any]
 ) -> None:
-    rows = [replace(prediction, id=new_id()) for _ in range(7)]
-    rows[4] = replace(rows[4], **changed)
+    rows = [prediction._replace(id=new_id()) for _ in range(7)]
+    rows[4] = rows[4]._replace(**changed)
     failures = log.write(rows)
     assert [failure is None for failure in failures] == [True] * 4 + [False] + [True] * 2
     assert isinstance(failures[4], InputError)
@@ -124,14 +123,14 @@ def test_a_row_that_cannot_be_kept_fails_alone(
 def test_a_row_that_breaks_a_rule_of_the_table_fails_alone_with_the_servers_word(
     database: Database, log: PredictionLog, prediction: StoredPrediction
 ) -> None:
-    rows = [replace(prediction, id=new_id()), replace(prediction, id=new_id(), project_id=new_id())]
+    rows = [prediction._replace(id=new_id()), prediction._replace(id=new_id(), project_id=new_id())]
     failures = log.write(rows)
     assert [type(failure) for failure in failures] == [type(None), psycopg.errors.ForeignKeyViolation]
     assert kept(database) == {rows[0].id}
 
 
 def test_a_month_that_nobody_made_is_made(database: Database, log: PredictionLog, prediction: StoredPrediction) -> None:
-    later = replace(prediction, id=id_at(datetime(2041, 5, 1, tzinfo=UTC)))
+    later = prediction._replace(id=id_at(datetime(2041, 5, 1, tzinfo=UTC)))
     assert list(log.write([prediction, later])) == [None, None]
     assert kept(database) == {prediction.id, later.id}
 
@@ -153,7 +152,7 @@ def test_a_connection_that_died_with_the_answer_of_a_commit_on_its_way_costs_not
         connection.execute("select 1")
 
     monkeypatch.setattr(log_module, "copy_predictions", committed_and_cut_off)
-    second = replace(prediction, id=new_id())
+    second = prediction._replace(id=new_id())
     assert list(log.write([second])) == [None]
     assert kept(database) == {prediction.id, second.id}
 
@@ -162,12 +161,12 @@ def test_while_nobody_may_write_the_callers_are_told_in_time_and_afterwards_it_g
     database: Database, database_url: str, prediction: StoredPrediction
 ) -> None:
     log = PredictionLog(database, patience_seconds=0.3)
-    rows = [replace(prediction, id=new_id()) for _ in range(4)]
+    rows = [prediction._replace(id=new_id()) for _ in range(4)]
     with locked(database_url), ThreadPoolExecutor(len(rows)) as pool:
         for refused in [pool.submit(log.write, [row]) for row in rows]:
             with pytest.raises(ServerError):
                 refused.result(timeout=5)
-    last = replace(prediction, id=new_id())
+    last = prediction._replace(id=new_id())
     await_that(lambda: is_taken(log, last), seconds=5)
     assert last.id in kept(database)
     log.close()
@@ -179,9 +178,9 @@ def test_more_than_may_wait_is_refused_at_once(
     log, may_go_on = PredictionLog(database, most_waiting=2), threading.Event()
     sizes = commits_counted(monkeypatch, lambda: assert_set(may_go_on))
     with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(log.write, [replace(prediction, id=new_id())])
+        first = pool.submit(log.write, [prediction._replace(id=new_id())])
         await_that(lambda: bool(sizes))
-        waiting = [pool.submit(log.write, [replace(prediction, id=new_id())]) for _ in range(2)]
+        waiting = [pool.submit(log.write, [prediction._replace(id=new_id())]) for _ in range(2)]
         await_that(lambda: log._rows_waiting == 2)
         with pytest.raises(ServerError, match="wait to be written"):
             log.write([prediction])
@@ -206,7 +205,7 @@ def test_closing_writes_what_waits_and_takes_nothing_more(
     log, may_go_on = PredictionLog(database), threading.Event()
     sizes = commits_counted(monkeypatch, lambda: assert_set(may_go_on))
     with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(log.write, [replace(prediction, id=new_id())])]
+        waiting = [pool.submit(log.write, [prediction._replace(id=new_id())])]
         await_that(lambda: bool(sizes))
         waiting.append(pool.submit(log.write, [prediction]))
         await_that(lambda: log._rows_waiting == 1)
@@ -229,7 +228,7 @@ def test_a_writer_that_nobody_needs_goes_and_comes_again(
         writer.join(10)
     assert log._writer is None
     assert log._connection is None
-    assert list(log.write([replace(prediction, id=new_id())])) == [None]
+    assert list(log.write([prediction._replace(id=new_id())])) == [None]
 
 
 def test_who_cannot_be_told_keeps_nothing_from_the_others(
@@ -239,7 +238,7 @@ def test_who_cannot_be_told_keeps_nothing_from_the_others(
         raise ValueError("what somebody wrote")
 
     log.submit([prediction], gone)
-    later = replace(prediction, id=new_id())
+    later = prediction._replace(id=new_id())
     assert list(log.write([later])) == [None]
     assert kept(database) == {prediction.id, later.id}
     assert "could not be told of its predictions: ValueError" in caplog.text
@@ -250,7 +249,7 @@ def test_a_child_process_writes_over_a_connection_of_its_own(
     database: Database, log: PredictionLog, prediction: StoredPrediction
 ) -> None:
     log.write([prediction])
-    from_child, from_parent = (replace(prediction, id=new_id()) for _ in range(2))
+    from_child, from_parent = (prediction._replace(id=new_id()) for _ in range(2))
     child = os.fork()
     if child == 0:
         try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import psycopg
 import pytest
 from predictions import a_prediction, some_project
@@ -46,7 +44,7 @@ def test_a_prediction_comes_back_as_it_was_written(database: Database, predictio
 def test_a_prediction_written_twice_is_one_row_that_stays_as_it_was(
     database: Database, prediction: StoredPrediction
 ) -> None:
-    for written in (prediction, replace(prediction, method="median")):
+    for written in (prediction, prediction._replace(method="median")):
         with database.transaction() as connection:
             insert_predictions(connection, [written])
     assert rows(database) == 1
@@ -55,9 +53,9 @@ def test_a_prediction_written_twice_is_one_row_that_stays_as_it_was(
 
 
 def test_many_predictions_are_written_at_once_or_not_at_all(database: Database, prediction: StoredPrediction) -> None:
-    others = [replace(prediction, id=new_id()) for _ in range(5)]
+    others = [prediction._replace(id=new_id()) for _ in range(5)]
     with pytest.raises(psycopg.errors.ForeignKeyViolation), database.transaction() as connection:
-        insert_predictions(connection, [*others, replace(prediction, project_id=new_id())])
+        insert_predictions(connection, [*others, prediction._replace(project_id=new_id())])
     assert rows(database) == 0
     with database.transaction() as connection:
         insert_predictions(connection, others)
