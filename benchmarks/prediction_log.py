@@ -5,13 +5,17 @@ Run by hand; starts the embedded PostgreSQL where DATABASE_URL names none: pytho
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
+
+import uvloop
 
 from forecastle.embedded.servers import running
 from forecastle.features.packing import pack_known
@@ -21,14 +25,18 @@ from forecastle.settings import Settings
 from forecastle.store.database import Database, temporary_database
 from forecastle.store.identifiers import new_id
 from forecastle.store.issues import import_issues
+from forecastle.store.loop_log import LoopLog
 from forecastle.store.migrate import migrate
 from forecastle.store.prediction_log import PATIENCE_SECONDS, PredictionLog
 from forecastle.store.predictions import StoredPrediction, copy_predictions
 from forecastle.store.tenants import get_project
 
 ROUNDS = 7
-CASES = ((8, 1_000, 16_000), (256, 1, 10_000), (64, 1, 5_000), (8, 1, 500), (1, 1, 100))
-"""Callers, rows that each hands in at once, rows in all."""
+SLOW = f"PostgreSQL was not that fast: {PATIENCE_SECONDS} s"
+BATCHES = ((8, 1_000, 16_000), (64, 1, 5_000), (8, 1, 500))
+"""Threads, rows that each hands in at once, rows in all."""
+SINGLE = ((256, 20_000), (64, 10_000), (16, 4_000), (1, 200))
+"""Requests that wait on the event loop for a row each, rows in all."""
 
 
 def main() -> None:
@@ -39,8 +47,16 @@ def main() -> None:
     ):
         sample = _sample(_a_project(database))
         log = PredictionLog(database)
-        for callers, at_once, rows in CASES:
-            _compare(database, log, sample, callers, at_once, rows)
+        for threads, at_once, rows in BATCHES:
+            words = f"{threads:4} threads with {at_once:5,} rows at once"
+            _compare(words, database, sample, rows, partial(_by_threads, log, threads, at_once))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            on_loop = LoopLog(database, log)
+            runner.run(_connected(on_loop, sample))
+            for requests, rows in SINGLE:
+                words = f"{requests:4} requests with    one row at once"
+                _compare(words, database, sample, rows, lambda made, n=requests: runner.run(_on_loop(on_loop, n, made)))
+            on_loop.close()
         log.close()
 
 
@@ -72,34 +88,47 @@ def _copy(database: Database, rows: Sequence[StoredPrediction]) -> None:
     connection.close()
 
 
-def _through(log: PredictionLog, rows: Sequence[StoredPrediction], callers: int, at_once: int) -> None:
+def _by_threads(log: PredictionLog, threads: int, at_once: int, rows: Sequence[StoredPrediction]) -> None:
     def call(own: Sequence[StoredPrediction]) -> None:
         for start in range(0, len(own), at_once):
-            assert not any(log.write(own[start : start + at_once])), (
-                f"PostgreSQL was not that fast: {PATIENCE_SECONDS} s"
-            )
+            assert not any(log.write(own[start : start + at_once])), SLOW
 
-    with ThreadPoolExecutor(callers) as pool:
-        list(pool.map(call, [rows[number::callers] for number in range(callers)]))
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(call, [rows[number::threads] for number in range(threads)]))
+
+
+async def _on_loop(log: LoopLog, requests: int, rows: Sequence[StoredPrediction]) -> None:
+    async def ask(own: Sequence[StoredPrediction]) -> None:
+        for row in own:
+            assert await log.write(row) is None, SLOW
+
+    await asyncio.gather(*(ask(rows[number::requests]) for number in range(requests)))
+
+
+async def _connected(log: LoopLog, sample: StoredPrediction) -> None:
+    while not log.is_connected:
+        await log.write(sample._replace(id=new_id()))
 
 
 def _compare(
-    database: Database, log: PredictionLog, sample: StoredPrediction, callers: int, at_once: int, rows: int
+    words: str,
+    database: Database,
+    sample: StoredPrediction,
+    rows: int,
+    write: Callable[[Sequence[StoredPrediction]], None],
 ) -> None:
     """Both in turns, so that whatever else runs slows both of them down."""
-    writes = (lambda rows: _copy(database, rows), lambda rows: _through(log, rows, callers, at_once))
     speeds: list[list[float]] = [[], []]
     for _ in range(ROUNDS):
-        for found, write in zip(speeds, writes, strict=True):
+        for found, way in zip(speeds, (partial(_copy, database), write), strict=True):
             made = [sample._replace(id=new_id()) for _ in range(rows)]
             started = time.perf_counter()
-            write(made)
+            way(made)
             found.append(rows / (time.perf_counter() - started))
     bare, logged = map(statistics.median, speeds)
     ratio = statistics.median(mine / other for other, mine in zip(*speeds, strict=True))
     print(
-        f"{callers:4} callers of {at_once:5,} rows, {rows:6,} in all: log {logged:7,.0f} rows/s, "
-        f"bare COPY {bare:7,.0f} rows/s, ratio {ratio:.2f}",
+        f"{words}, {rows:6,} in all: log {logged:7,.0f} rows/s, bare COPY {bare:7,.0f} rows/s, ratio {ratio:.2f}",
         flush=True,
     )
 

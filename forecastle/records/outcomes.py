@@ -44,8 +44,7 @@ class Outcomes:
     @property
     def rolling_median(self) -> float:
         """The median of the last ROLLING known outcomes; NaN where there is none."""
-        window = self.recent[-ROLLING:]
-        return statistics.median(window) if window else math.nan
+        return _rolling_median(self)
 
 
 def once(made: Callable[[Outcomes, *Rest], Made]) -> Callable[[Outcomes, *Rest], Made]:
@@ -62,6 +61,12 @@ def once(made: Callable[[Outcomes, *Rest], Made]) -> Callable[[Outcomes, *Rest],
         return found
 
     return remembering
+
+
+@once
+def _rolling_median(outcomes: Outcomes) -> float:
+    window = outcomes.recent[-ROLLING:]
+    return statistics.median(window) if window else math.nan
 
 
 NONE_KNOWN = Outcomes(0, math.nan, math.nan, ())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from itertools import chain
 from typing import Any, Literal, Protocol
@@ -80,8 +81,8 @@ class ModelType:
 
     def group_keys(self, request: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
         """What an issue must share with this request to be in each group that the request says something of."""
-        keys = {name: tuple(request.get(field) for field in fields) for name, fields in self.groups.items()}
-        return {name: key for name, key in keys.items() if all(value not in (None, "") for value in key)}
+        keys = {name: tuple([request.get(field) for field in fields]) for name, fields in self.groups.items()}
+        return {name: key for name, key in keys.items() if None not in key and "" not in key}
 
     @property
     def looked_at_later(self) -> frozenset[str]:
@@ -95,12 +96,14 @@ class ModelType:
 
     def masked(self, view: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """The request as this view sees it: without the fields that have a view before it."""
-        masked = self._masked_fields(view)
+        masked = self._masked_fields[view]
         return {name: value for name, value in request.items() if name not in masked} if masked else request
 
-    def _masked_fields(self, view: str) -> set[str]:
-        names = list(self.views)
-        return {field for name in names[: names.index(view)] if (field := self.views[name])}
+    @cached_property
+    def _masked_fields(self) -> Mapping[str, frozenset[str]]:
+        """By view, the fields that have a view before it."""
+        fields = list(self.views.values())
+        return {view: frozenset(filter(None, fields[:place])) for place, view in enumerate(self.views)}
 
     def request_type(self) -> type[BaseModel]:
         found: type[BaseModel] = resolve(self.request)

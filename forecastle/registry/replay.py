@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic_core import to_json
+
 from forecastle.errors import FeatureCodeError, ForecastleError, IntegrityError
 from forecastle.features.packing import unpack_known
 from forecastle.records.outcomes import Known
@@ -64,11 +66,16 @@ class Replay:
 
 
 def input_digest(asked: Mapping[str, Any]) -> str:
-    """SHA-256 of a request's fields in a form of their own."""
-    return hashlib.sha256(_SORTED.encode(asked).encode()).hexdigest()
+    """SHA-256 of a request's fields, which hold no objects, in the order of their names, as JSON without blanks."""
+    return hashlib.sha256(to_json({name: asked[name] for name in sorted(asked)})).hexdigest()
 
 
-_SORTED = json.JSONEncoder(sort_keys=True)
+def _is_as_asked(stored: StoredPrediction) -> bool:
+    """Whether the request is the one of its digest; older rows have that of JSON with blanks and without Unicode."""
+    if input_digest(stored.request) == stored.input_digest:
+        return True
+    former = json.dumps(stored.request, sort_keys=True)
+    return hashlib.sha256(former.encode()).hexdigest() == stored.input_digest
 
 
 def replay(database: Database, objects: Objects, model_type: ModelType, stored: StoredPrediction) -> Replay:
@@ -186,7 +193,7 @@ def _reasons(database: Database, model_type: ModelType, stored: StoredPrediction
     looking, project, moment = looking_of(model_type), stored.project_id, stored.moment
     later = database.retrying(lambda connection: changed_since(connection, looking, project, moment))
     found = []
-    if input_digest(stored.request) != stored.input_digest:
+    if not _is_as_asked(stored):
         found.append("text of the request was erased since")
     if later.imported:
         found.append(f"{later.imported} issues of the project with an outcome were imported or imported anew since")

@@ -152,7 +152,8 @@ def test_answer_and_row_agree(house: Any) -> None:
     assert (row["issue_key"], row["target"], row["value"]) == ("DEMO2-7", "story_points", answer["recommended_points"])
     assert (row["low"], row["high"]) == (answer["interval"]["low"], answer["interval"]["high"])
     assert row["baseline"] == answer["baseline"]["points"]
-    assert row["input_digest"] == hashlib.sha256(json.dumps(row["request"], sort_keys=True).encode()).hexdigest()
+    in_order = json.dumps(row["request"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert row["input_digest"] == hashlib.sha256(in_order.encode()).hexdigest()
     assert str(row["project_id"]) == project_id(house, "DEMO2")
     assert row["principal"] == "a member"
     assert unpack_known(row["known"], ("issue_type",)).project.count == 150
