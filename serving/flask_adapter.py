@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Headers = list[tuple[str, str]]
 
 
+STALLED_SECONDS = 60.0
+"""A client that sends no more of its body for so long is taken to be gone: it holds a thread."""
+
+
 class Scope(Protocol):
     """What RSGI tells of a request; `headers` bear lower case names."""
 
@@ -119,7 +123,7 @@ class _Body(io.RawIOBase):
         """What is there, at least a byte; nothing at the end. Raises ClientDisconnected."""
         view = memoryview(buffer)
         while not self._left:
-            piece = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
+            piece = self._wait_for_more()
             if piece is None:
                 if self._missing > 0:
                     raise ClientDisconnected
@@ -129,6 +133,15 @@ class _Body(io.RawIOBase):
         taken, self._left = self._left[: len(view)], self._left[len(view) :]
         view[: len(taken)] = taken
         return len(taken)
+
+    def _wait_for_more(self) -> bytes | None:
+        """The next piece, None at the end. Raises ClientDisconnected where it takes too long."""
+        coming = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+        try:
+            return coming.result(STALLED_SECONDS)
+        except TimeoutError:
+            coming.cancel()
+            raise ClientDisconnected from None
 
     async def _next(self) -> bytes | None:
         try:

@@ -22,6 +22,7 @@ from forecastle.embedded.servers import running
 from forecastle.errors import ServerError
 from forecastle.settings import Settings
 from forecastle.store.predictions import StoredPrediction
+from serving import flask_adapter
 from serving.batches import NDJSON
 from serving.door import MOST_BYTES, Door, create_door
 
@@ -62,6 +63,7 @@ class Protocol:
 
     body: bytes
     answer: tuple[int, dict[str, str], bytes] = (0, {}, b"")
+    stalls: bool = False
 
     async def __call__(self) -> bytes:
         return self.body
@@ -69,6 +71,8 @@ class Protocol:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for start in range(0, len(self.body), 1000):
             yield self.body[start : start + 1000]
+        if self.stalls:
+            await asyncio.Event().wait()
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.answer = status, dict(headers), body
@@ -252,6 +256,22 @@ def test_what_is_out_of_the_ordinary_is_answered_by_flask(at_the_door: AtTheDoor
         status, _, answer = at_the_door.ask(EFFORT.route, body, **changed)
         assert (status, at_the_door.handed_on) == (200, before + 1)
         assert bool(answer.get("similar_issues")) == ("query_string" in changed)
+
+
+def test_a_client_that_sends_no_more_of_its_body_is_taken_to_be_gone(
+    at_the_door: AtTheDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flask_adapter, "STALLED_SECONDS", 0.1)
+    told = [*at_the_door.house.headers().items(), ("Content-Type", "application/json"), ("Content-Length", "100000")]
+    stalled = [Protocol(b'{"title": "', stalls=True) for _ in range(20)]
+
+    async def all_of_them() -> None:
+        scope = Scope(MODEL_TYPE.route, headers=Headers(told))
+        await asyncio.gather(*(at_the_door.door.__rsgi__(scope, each) for each in stalled))
+
+    at_the_door.runner.run(all_of_them())
+    assert {each.answer[0] for each in stalled} == {400}
+    assert at_the_door.house.predictions() == 0
 
 
 def test_another_version_and_another_outcome_are_in_the_next_answers(at_the_door: AtTheDoor) -> None:
