@@ -3,55 +3,68 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from heapq import nlargest
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
-from forecastle.features.text import words_of
+from forecastle.features.text import Words, words_of
 from forecastle.records.outcomes import Case
 
 MOST_SIMILAR = 5
 LEAST_SIMILARITY = 0.15
 
+Places = int
+"""Some of the cases, as a set of bits: bit n stands for case n."""
+Shared = Collection[tuple[Collection[str], Places]]
+"""Words of a title, and which cases share just these with it."""
+Sizes = Sequence[tuple[int, Places]]
+"""Numbers of distinct words, in ascending order, and which cases have so many."""
 
-@dataclass(frozen=True, slots=True)
-class SimilarCase:
+
+class SimilarCase(NamedTuple):
     """A completed issue and how much it resembles another: 1 is the same words, 0 none in common."""
 
     case: Case
     similarity: float
 
 
-def similar_cases(title: str, cases: Sequence[Case]) -> list[SimilarCase]:
+class IndexedCases(tuple[Case, ...]):
+    """Cases that are kept: title after title is held against them, and an index of their words is made once."""
+
+    @cached_property
+    def word_index(self) -> WordIndex:
+        return WordIndex.of([frozenset(words_of(case.title)) for case in self])
+
+
+def similar_cases(title: Words, cases: Sequence[Case]) -> list[SimilarCase]:
     """The MOST_SIMILAR of the cases, the most similar first, later ones before earlier ones that are as similar.
 
     Similarity is Jaccard's index (shared words over all words of both) with the words of the title asked about weighted
     by their inverse document frequency among the cases, so that words that many titles share say little; words that
     only the case has count as much as the mean of the others. Below LEAST_SIMILARITY a case is not similar.
     """
-    asked = _distinct_words(title)
+    asked = frozenset(title)
     if not asked or not cases:
         return []
-    words = [_distinct_words(case.title) for case in cases]
-    shared = [(place, asked & one) for place, one in enumerate(words) if not asked.isdisjoint(one)]
-    sets = Counter([common for _, common in shared])  # far fewer than cases: a title has few words
-    frequency: Counter[str] = Counter()
-    for common, count in sets.items():
-        for word in common:
-            frequency[word] += count
-    rarity = {word: math.log((1 + len(cases)) / (1 + frequency[word])) + 1 for word in asked}
+    shared, sizes = cases.word_index.look_up(asked) if isinstance(cases, IndexedCases) else _look_through(cases, asked)
+    rarity = _rarity(asked, shared, len(cases))
     # Sets stand in another order in every process; exact sums do not depend on it.
     of_asked = math.fsum(rarity.values())
     usual = of_asked / len(asked)
-    of_shared = {common: math.fsum([rarity[word] for word in common]) for common in sets}
-    found = []
-    for place, common in shared:
-        similarity = of_shared[common] / (of_asked + (len(words[place]) - len(common)) * usual)
-        if similarity >= LEAST_SIMILARITY:
-            found.append((similarity, place))
-    return [SimilarCase(cases[place], similarity) for similarity, place in nlargest(MOST_SIMILAR, found)]
+    found: list[tuple[float, int]] = []
+    for common, places in shared:
+        of_common = math.fsum([rarity[word] for word in common])
+        if of_common / of_asked < LEAST_SIMILARITY:
+            continue  # not even a case without other words is similar
+        for size, having in sizes:
+            if alike := places & having:
+                similarity = of_common / (of_asked + (size - len(common)) * usual)
+                if similarity < LEAST_SIMILARITY:
+                    break  # those with more words are less similar still
+                found += [(similarity, place) for place in _latest(alike)]
+    return [SimilarCase(cases[place], similarity) for similarity, place in sorted(found, reverse=True)[:MOST_SIMILAR]]
 
 
 def similar_level(found: Sequence[SimilarCase]) -> float:
@@ -63,6 +76,72 @@ def similar_level(found: Sequence[SimilarCase]) -> float:
 
 
 SMALLEST = 0.01  # a logarithm of 0 does not exist
+
+
+@dataclass(frozen=True, slots=True)
+class WordIndex:
+    """Which cases have a word, and which have so many of them."""
+
+    holders: Mapping[str, Places]
+    sizes: Sizes
+
+    @classmethod
+    def of(cls, words: Sequence[frozenset[str]]) -> WordIndex:
+        holders: dict[str, Places] = {}
+        sizes: defaultdict[int, Places] = defaultdict(int)
+        for place, one in enumerate(words):
+            this = 1 << place
+            sizes[len(one)] |= this
+            for word in one:
+                # Most words stand in one title, and all of these have the same object then.
+                holders[word] = holders[word] | this if word in holders else this
+        return cls(holders, sorted(sizes.items()))
+
+    def look_up(self, asked: Collection[str]) -> tuple[Shared, Sizes]:
+        """All cases are split by the first word, the parts by the second, and so on: most parts are empty."""
+        shared: dict[tuple[str, ...], Places] = {(): -1}
+        for word in asked:
+            if having := self.holders.get(word):
+                for common, places in list(shared.items()):
+                    if both := places & having:
+                        shared[*common, word] = both
+                        if left := places ^ both:
+                            shared[common] = left
+                        else:
+                            del shared[common]
+        del shared[()]
+        return shared.items(), self.sizes
+
+
+def _look_through(cases: Sequence[Case], asked: frozenset[str]) -> tuple[Shared, Sizes]:
+    """The same without an index, which takes as long to make as ten looks: cases of a moment are looked at once."""
+    shared: defaultdict[frozenset[str], Places] = defaultdict(int)
+    sizes: defaultdict[int, Places] = defaultdict(int)
+    words = [_distinct_words(case.title) for case in cases]
+    for place, one in enumerate(words):
+        if not asked.isdisjoint(one):
+            shared[asked & one] |= 1 << place
+            sizes[len(one)] |= 1 << place
+    return shared.items(), sorted(sizes.items())
+
+
+def _rarity(asked: Collection[str], shared: Shared, cases: int) -> dict[str, float]:
+    """The inverse document frequency of each word that is asked about."""
+    frequency = dict.fromkeys(asked, 0)
+    for common, places in shared:
+        count = places.bit_count()
+        for word in common:
+            frequency[word] += count
+    return {word: math.log((1 + cases) / (1 + count)) + 1 for word, count in frequency.items()}
+
+
+def _latest(places: Places) -> list[int]:
+    """The last MOST_SIMILAR of them."""
+    latest: list[int] = []
+    while places and len(latest) < MOST_SIMILAR:
+        latest.append(places.bit_length() - 1)
+        places ^= 1 << latest[-1]
+    return latest
 
 
 @lru_cache(maxsize=50_000)

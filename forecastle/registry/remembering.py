@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
 
+from forecastle.features.similarity import IndexedCases
 from forecastle.records.outcomes import Outcomes
 from forecastle.registry.following import Follower
 from forecastle.store.database import Database
 from forecastle.store.outcomes import CHANNEL, Asked, Looking, ProjectOutcomes, known_outcomes
 
 MOST_REMEMBERED = 5_000
-"""Groups that are remembered for each model type, about 4 kB each; with one more all are read anew."""
-PROJECT_WEIGHT = 10
-"""As how many groups a project counts: it has four times as many outcomes, and the titles of issues."""
+"""Groups that are remembered for each model type, about 6 kB each; with one more all are read anew."""
+PROJECT_WEIGHT = 25
+"""As how many groups a project counts: outcomes take 24 kB, completed issues 50, the index of their words 40 to 70."""
 MOST_GROUPS = 2_000
 """Groups that are remembered of one project."""
 
@@ -128,8 +129,10 @@ class OutcomeMemory:
         )
         found = {}
         for name, read in of_projects.items():
-            outcomes = replace(read, outcomes=_kept(read.outcomes) or read.outcomes)
-            new = {each: _kept(of_groups.get(each)) for each in groups if each.project == name}
+            before = self._projects.get(name) or _Remembered(None, moment, read, {})
+            outcomes = _kept_project(read, before.outcomes, lasting=version is not None)
+            asked = [each for each in groups if each.project == name]
+            new = {each: _kept(of_groups.get(each), before.groups.get(each)) for each in asked}
             old = held[name].groups if name in held and len(held[name].groups) < MOST_GROUPS else {}
             found[name] = _Remembered(version, moment, outcomes, {**old, **new})
         if version is not None:
@@ -147,9 +150,24 @@ class OutcomeMemory:
                 self._projects[name] = entry
 
 
-def _kept(outcomes: Outcomes | None) -> Outcomes | None:
-    """With room for what is made of them: they are asked about again and again."""
-    return None if outcomes is None else replace(outcomes, derived={})
+def _kept_project(read: ProjectOutcomes, before: ProjectOutcomes, lasting: bool) -> ProjectOutcomes:
+    """As `_kept`; its cases are indexed where more than one title will be held against them."""
+    outcomes = _kept(read.outcomes, before.outcomes) or read.outcomes
+    cases = before.cases if before.cases == read.cases else read.cases
+    if lasting and not isinstance(cases, IndexedCases):
+        cases = IndexedCases(cases)
+    return replace(read, outcomes=outcomes, cases=cases)
+
+
+def _kept(read: Outcomes | None, before: Outcomes | None) -> Outcomes | None:
+    """With room for what is made of them: they are asked about again and again.
+
+    A change of any project lets all of them be read anew: what is as it was before stays, with what was made of it.
+    """
+    if read is None:
+        return None
+    known = before if before is not None and before == read else read
+    return replace(known, derived={}) if known.derived is None else known
 
 
 def _answered(

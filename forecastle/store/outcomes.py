@@ -103,7 +103,7 @@ def _project(row: Mapping[str, Any], looking: Looking) -> ProjectOutcomes:
     values = _latest(row["values"])
     outcomes = Outcomes(row["count"], row["mean"], row["median"], values, _estimates(row, looking))
     titles = zip(reversed(row["keys"]), reversed(row["titles"]), values, strict=True) if looking.cases else ()
-    return ProjectOutcomes(str(row["id"]), outcomes, [Case(*case) for case in titles], row["changes_at"])
+    return ProjectOutcomes(str(row["id"]), outcomes, tuple(Case(*case) for case in titles), row["changes_at"])
 
 
 def _latest(newest_first: Sequence[float]) -> tuple[float, ...]:

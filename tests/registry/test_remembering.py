@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from processes import await_that
 
+from forecastle.features.similarity import IndexedCases, similar_cases
 from forecastle.records.issues import IssueRecord
 from forecastle.registry import remembering as module
 from forecastle.registry.history import StoredHistory, remembering
@@ -104,6 +105,25 @@ def test_a_change_is_heard_and_read(database: Database, announcements: Announcem
     await_that(lambda: ask(history, "R")[1].project.count == 2)
 
 
+def test_what_a_change_elsewhere_leaves_as_it_was_stays_with_what_was_made_of_it(
+    database: Database, announcements: Announcements, queries: list[int]
+) -> None:
+    keep(database, issue(1, 2.0))
+    history = remembering(database, EFFORT, announcements)
+    before = ask(history, issue_type="Bug")[1]
+    asked = len(queries)
+    keep(database, issue(2, 4.0, project_key="Q"))
+    await_that(lambda: ask(history, issue_type="Bug") and len(queries) > asked)
+    after = ask(history, issue_type="Bug")[1]
+    assert (after.project, after.cases) == (before.project, before.cases)
+    assert after.project is before.project
+    assert after.cases is before.cases
+    assert after.group("issue_type") is before.group("issue_type")
+    keep(database, issue(1, 2.0, title="Another title"))
+    await_that(lambda: ask(history)[1].cases[0].title == "Another title")
+    assert similar_cases(("another",), ask(history)[1].cases)
+
+
 def test_a_period_to_be_unlearned_is_known_no_more_and_known_again(
     database: Database, announcements: Announcements
 ) -> None:
@@ -140,7 +160,7 @@ def test_nothing_is_remembered_while_nothing_is_heard(database: Database, querie
     history = remembering(database, EFFORT, announcements)
     keep(database, issue(1, 2.0))
     for count in (1, 2):
-        ask(history)
+        assert not isinstance(ask(history)[1].cases, IndexedCases), "nothing else will be held against them"
         assert len(queries) == count
     assert history.recalled([{"project_id": "P"}], datetime.now(UTC)) is None
 

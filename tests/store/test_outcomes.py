@@ -81,13 +81,13 @@ def test_estimates_and_completed_issues_stand_beside_the_outcomes_they_belong_to
     assert found.outcomes.recent == (3.0, 4.0, 5.0)
     assert found.outcomes.estimates[0] == 2.5
     assert all(math.isnan(estimate) for estimate in found.outcomes.estimates[1:])
-    assert found.cases == [Case("A-1", "Issue 1", 3.0), Case("A-2", "Issue 2", 4.0), Case("A-0", "Issue 0", 5.0)]
+    assert found.cases == (Case("A-1", "Issue 1", 3.0), Case("A-2", "Issue 2", 4.0), Case("A-0", "Issue 0", 5.0))
 
 
 def test_what_is_not_looked_at_is_not_there(database: Database) -> None:
     keep(database, *undated("A", [1.0, 2.0], estimate_hours=4.0))
     found = ask(database, ["A"], looking=POINTS)[0]["A"]
-    assert (found.outcomes, found.cases) == (Outcomes(2, 1.5, 1.5, (1.0, 2.0)), [])
+    assert (found.outcomes, found.cases) == (Outcomes(2, 1.5, 1.5, (1.0, 2.0)), ())
 
 
 @pytest.mark.parametrize("values", [[2.0], [1.0, 4.0], [9.0, 1.0, 4.0], [4.0, 1.0, 1.0, 9.0]])

@@ -91,7 +91,7 @@ def _fields(request: Mapping[str, Any], found: Prediction, known: Known, context
     if found.method == "similarity" or SIMILAR in context.include:
         fields["similar_issues"] = [
             {"key": one.case.key, "hours": one.case.value, "similarity": round(one.similarity, 3)}
-            for one in similar_cases(request["title"], known.cases)
+            for one in similar_cases(found.features.title, known.cases)
         ]
     return fields
 

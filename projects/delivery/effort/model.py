@@ -34,11 +34,12 @@ LEAST_REACH, USUAL_RATIO_SPREAD = 0.1, 0.7
 def extract(request: Mapping[str, Any], cluster: str, known: Known) -> IssueFeatures:
     """What a request says, and what was known of its project and of the issues like it then."""
     title, description = request.get("title") or "", request.get("description") or ""
+    words = words_of(title)
     estimate = float(request.get("estimate_hours") or math.nan)
     levels = log_levels(known.project, HOURS)
     estimated = estimate == estimate
     centre = HOURS.log(estimate) if estimated else levels.centre
-    alike = similar_cases(title, known.cases)
+    alike = similar_cases(words, known.cases)
     similar = similar_level(alike)
     numbers = {
         "count": math.log1p(known.project.count),
@@ -66,7 +67,7 @@ def extract(request: Mapping[str, Any], cluster: str, known: Known) -> IssueFeat
         cluster=cluster,
         names=names,
         numbers=values,
-        title=words_of(title),
+        title=words,
         description=words_of(description),
         labels=labels_of(request, LABELS),
         scale=HOURS,

@@ -20,8 +20,9 @@ from projects.delivery.story_points.rules import POINTS, Recommendation, Scale, 
 def extract(request: Mapping[str, Any], cluster: str, known: Known) -> IssueFeatures:
     """What a request says, and what was known of its project then."""
     title, description = request.get("title") or "", request.get("description") or ""
+    words = words_of(title)
     levels = log_levels(known.project, POINTS)
-    alike = similar_cases(title, known.cases)
+    alike = similar_cases(words, known.cases)
     similar = similar_level(alike)
     numbers = {
         "count": math.log1p(known.project.count),
@@ -44,7 +45,7 @@ def extract(request: Mapping[str, Any], cluster: str, known: Known) -> IssueFeat
         cluster=cluster,
         names=names,
         numbers=values,
-        title=words_of(title),
+        title=words,
         description=words_of(description),
         labels=labels_of(request, ("issue_type",)),
         scale=POINTS,
