@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 from forecastle.features.text import Words, words_of
@@ -53,7 +54,7 @@ def similar_cases(title: Words, cases: Sequence[Case]) -> list[SimilarCase]:
     # Sets stand in another order in every process; exact sums do not depend on it.
     of_asked = math.fsum(rarity.values())
     usual = of_asked / len(asked)
-    found: list[tuple[float, int]] = []
+    found: dict[float, Places] = {}
     for common, places in shared:
         of_common = math.fsum([rarity[word] for word in common])
         if of_common / of_asked < LEAST_SIMILARITY:
@@ -63,8 +64,9 @@ def similar_cases(title: Words, cases: Sequence[Case]) -> list[SimilarCase]:
                 similarity = of_common / (of_asked + (size - len(common)) * usual)
                 if similarity < LEAST_SIMILARITY:
                     break  # those with more words are less similar still
-                found += [(similarity, place) for place in _latest(alike)]
-    return [SimilarCase(cases[place], similarity) for similarity, place in sorted(found, reverse=True)[:MOST_SIMILAR]]
+                found[similarity] = found.get(similarity, 0) | alike
+    best_first = ((place, one) for one in sorted(found, reverse=True) for place in _latest_first(found[one]))
+    return [SimilarCase(cases[place], similarity) for place, similarity in islice(best_first, MOST_SIMILAR)]
 
 
 def similar_level(found: Sequence[SimilarCase]) -> float:
@@ -135,13 +137,11 @@ def _rarity(asked: Collection[str], shared: Shared, cases: int) -> dict[str, flo
     return {word: math.log((1 + cases) / (1 + count)) + 1 for word, count in frequency.items()}
 
 
-def _latest(places: Places) -> list[int]:
-    """The last MOST_SIMILAR of them."""
-    latest: list[int] = []
-    while places and len(latest) < MOST_SIMILAR:
-        latest.append(places.bit_length() - 1)
-        places ^= 1 << latest[-1]
-    return latest
+def _latest_first(places: Places) -> Iterator[int]:
+    while places:
+        latest = places.bit_length() - 1
+        yield latest
+        places ^= 1 << latest
 
 
 @lru_cache(maxsize=50_000)

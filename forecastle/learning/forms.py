@@ -9,7 +9,7 @@ import math
 import struct
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
@@ -95,25 +95,26 @@ class NamedNumbers:
     scaling: Mapping[str, tuple[float, float]]
     """Mean and standard deviation of each number."""
 
-    def of(self, issue: IssueFeatures) -> Iterator[tuple[str, float]]:
-        own = f"{issue.cluster}|"
-        for name, value in self.shared(issue):
-            yield name, value
-            if is_own(name):
-                yield own + name, value
-
-    def shared(self, issue: IssueFeatures) -> Iterator[tuple[str, float]]:
+    def shared(self, issue: IssueFeatures) -> list[tuple[str, float]]:
         """What all projects share."""
-        for name, value in zip(issue.names, issue.numbers, strict=True):
-            if value == value and name in self.scaling:
-                mean, deviation = self.scaling[name]
-                yield name, (value - mean) / deviation * NUMBER_WEIGHT
-        for word, weight in self.title.weigh(issue.title).items():
-            yield f"t:{word}", weight
-        for word, weight in self.description.weigh(issue.description).items():
-            yield f"d:{word}", weight
-        for label in issue.labels:
-            yield f"l:{label}", LABEL_WEIGHT
+        return self.scaled(issue) + self.words(issue)
+
+    def scaled(self, issue: IssueFeatures) -> list[tuple[str, float]]:
+        """The numbers that are known."""
+        scaling, pairs = self.scaling, zip(issue.names, issue.numbers, strict=True)
+        return [
+            (name, (value - scaling[name][0]) / scaling[name][1] * NUMBER_WEIGHT)
+            for name, value in pairs
+            if value == value and name in scaling
+        ]
+
+    def words(self, issue: IssueFeatures) -> list[tuple[str, float]]:
+        """Words and labels, of which a project has its own, too."""
+        return [
+            *[(f"t:{word}", weight) for word, weight in self.title.weigh(issue.title).items()],
+            *[(f"d:{word}", weight) for word, weight in self.description.weigh(issue.description).items()],
+            *[(f"l:{label}", LABEL_WEIGHT) for label in issue.labels],
+        ]
 
     def names(self, issues: Iterable[IssueFeatures]) -> list[str]:
         """The names of everything that all projects share."""
@@ -146,8 +147,11 @@ class LinearForm:
         return EXACT
 
     def deviation(self, issue: IssueFeatures) -> float:
-        weight_of = self.weights.get
-        total = sum([weight_of(name, 0.0) * value for name, value in self.numbers.of(issue)])
+        weight_of, own = self.weights.get, f"{issue.cluster}|"
+        terms = [weight_of(name, 0.0) * value for name, value in self.numbers.scaled(issue)]
+        for name, value in self.numbers.words(issue):
+            terms += (weight_of(name, 0.0) * value, weight_of(own + name, 0.0) * value)
+        total = sum(terms)
         return min(max(self.intercept + total, self.lowest), self.highest)
 
     def as_json(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from forecastle.features.packing import pack_issue, unpack_issue
 from forecastle.features.similarity import similar_cases, similar_level
 from forecastle.features.text import MOST_CHARACTERS, words_of
 from forecastle.learning.forms import UnitForm, load_form
-from forecastle.records.outcomes import NOTHING_KNOWN, Known
+from forecastle.records.outcomes import NOTHING_KNOWN, Known, Outcomes, once
 from projects.delivery.effort.rules import HOURS, Hours, customary, settle_hours
 
 GROUPS = ("issue_type", "component", "reporter", "assignee", "assignee_type", "same_estimate")
@@ -102,15 +102,18 @@ class EffortScorer:
 
 def reach_of(estimate: float, levels: LogLevels, known: Known) -> float:
     """How far outcomes usually lie from an answer, as a logarithm: from estimates where there is one."""
-    if math.isnan(estimate):
-        return levels.spread
-    ratios = log_ratios(known.project, HOURS)
+    return levels.spread if math.isnan(estimate) else _ratio_reach(known.project)
+
+
+@once
+def _ratio_reach(outcomes: Outcomes) -> float:
+    ratios = log_ratios(outcomes, HOURS)
     return max(deviation_of(ratios), LEAST_REACH) if len(ratios) >= LEAST_RATIOS else USUAL_RATIO_SPREAD
 
 
 def amounts_for(estimate: float, known: Known) -> Sequence[float]:
     """What an answer that is nearly the same is said as: what a person said, else what is customary in the project."""
-    return (estimate,) if estimate == estimate else customary(known.project.recent)
+    return (estimate,) if estimate == estimate else customary(known.project)
 
 
 SCORER = EffortScorer()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import repeat
 
 from forecastle.features.levels import LogScale
+from forecastle.records.outcomes import Outcomes, once
 
 HOURS = LogScale(floor=1 / 60, cold_centre=math.log(2.0), cold_spread=1.2)
 
@@ -52,8 +53,10 @@ def settle_hours(estimate: float, amounts: Sequence[float], reach: float) -> Hou
     return Hours(nearest if abs(math.log(value / nearest)) < NEAR else value, reach)
 
 
-def customary(recent: Sequence[float]) -> list[float]:
+@once
+def customary(outcomes: Outcomes) -> Sequence[float]:
     """The amounts that at least CUSTOMARY_SHARE of the recent outcomes have."""
+    recent = outcomes.recent
     counts, least = Counter(map(round, recent, repeat(2))), max(CUSTOMARY_SHARE * len(recent), 2)
     return [value for value, count in counts.items() if count >= least and value > 0]
 

@@ -14,7 +14,7 @@ from forecastle.features.text import MOST_CHARACTERS, words_of
 from forecastle.learning.forms import UnitForm, load_form
 from forecastle.records.outcomes import NOTHING_KNOWN, Known
 from forecastle.registry.baselines import BASELINES
-from projects.delivery.story_points.rules import POINTS, Recommendation, Scale, recommend_middle, recommend_near
+from projects.delivery.story_points.rules import POINTS, Recommendation, recommend_middle, recommend_near, scale_of
 
 
 def extract(request: Mapping[str, Any], cluster: str, known: Known) -> IssueFeatures:
@@ -73,7 +73,7 @@ class StoryPointsScorer:
         return load_form(form)
 
     def settler(self, issue: IssueFeatures, known: Known) -> Callable[[str, float], Recommendation]:
-        scale, spread = Scale.of(known.project), issue.levels.spread
+        scale, spread = scale_of(known.project), issue.levels.spread
         return lambda method, estimate: (recommend_near if method in BASELINES else recommend_middle)(
             estimate, scale, spread
         )

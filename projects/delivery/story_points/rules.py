@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from forecastle.features.levels import LogScale
-from forecastle.records.outcomes import ROLLING, Outcomes
+from forecastle.records.outcomes import ROLLING, Outcomes, once
 
 CUSTOMARY = (1.0, 2.0, 3.0, 5.0, 8.0, 13.0)  # the planning-poker scale, until a project has shown its own
 FEW = 20  # fewer known outcomes than this do not make a scale
@@ -55,6 +55,9 @@ class Scale:
         weights = [math.exp(score - highest) for score in scores]
         total = sum(weights)
         return tuple(weight / total for weight in weights)
+
+
+scale_of = once(Scale.of)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from projects.delivery.effort.model import (
     GROUPS,
     LEAST_RATIOS,
     LEAST_REACH,
+    SCORER,
     USUAL_RATIO_SPREAD,
     amounts_for,
     extract,
@@ -109,6 +111,16 @@ def test_how_far_outcomes_lie_from_estimates_is_told_by_earlier_ones() -> None:
     exact = Known(history([2.0] * LEAST_RATIOS, [2.0] * LEAST_RATIOS))
     assert reach_of(3.0, levels, exact) == LEAST_REACH
     assert LEAST_REACH < reach_of(3.0, levels, KNOWN) < USUAL_RATIO_SPREAD
+
+
+@given(st.lists(st.tuples(amounts, amounts | st.just(math.nan)), max_size=60), st.one_of(st.just(math.nan), amounts))
+def test_outcomes_that_are_kept_settle_answers_as_others_do(pairs: list[tuple[float, float]], human: float) -> None:
+    alone = Known(history([value for value, _ in pairs], [guess for _, guess in pairs]))
+    kept = Known(replace(alone.project, derived={}))
+    request = {"title": "x", "estimate_hours": None if math.isnan(human) else human}
+    for _ in range(2):
+        found = [SCORER.settler(extract(request, "A", known), known)("blend", 3.0) for known in (alone, kept)]
+        assert found[0] == found[1]
 
 
 def test_with_an_estimate_features_are_relative_to_it_and_without_to_the_projects_level() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -148,11 +149,13 @@ def test_baselines_recommend_the_nearest_value_and_models_the_middle_of_what_is_
     found: Outcomes, estimate: float
 ) -> None:
     features = extract({"title": "x"}, "a", Known(found))
-    spread, scale, settle = features.levels.spread, Scale.of(found), SCORER.settler(features, Known(found))
-    for method in MODEL_TYPE.baselines:
-        assert settle(method, estimate) == recommend_near(estimate, scale, spread)
-    for method in ("linear_text", "blend"):
-        assert settle(method, estimate) == recommend_middle(estimate, scale, spread)
+    spread, scale = features.levels.spread, Scale.of(found)
+    kept = Known(replace(found, derived={}))  # the second time its scale is there already
+    for settle in (SCORER.settler(features, known) for known in (Known(found), kept, kept)):
+        for method in MODEL_TYPE.baselines:
+            assert settle(method, estimate) == recommend_near(estimate, scale, spread)
+        for method in ("linear_text", "blend"):
+            assert settle(method, estimate) == recommend_middle(estimate, scale, spread)
 
 
 def test_similar_cases_and_the_issues_of_its_type_stand_among_its_numbers() -> None:
