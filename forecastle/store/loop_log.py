@@ -31,7 +31,7 @@ MOST_AT_ONCE = 200
 SLICE = 128 * 1024
 """Bytes that libpq is handed at a time: larger pieces make it slow."""
 AGAIN_SECONDS = 1.0
-"""After a connection was lost or could not be made, the next attempt is made no sooner."""
+"""Between one attempt to connect and the next: a server that is away is not asked for every row."""
 
 Fate = asyncio.Future[Exception | None]
 """None where the row is durable, else what refused it."""
@@ -63,6 +63,7 @@ class LoopLog:
         self._link: _Link | None = None
         self._connecting: asyncio.Future[Connection] | None = None
         self._not_before = 0.0
+        self._is_closed = False
 
     @property
     def is_connected(self) -> bool:
@@ -81,38 +82,41 @@ class LoopLog:
         return entry.told
 
     def close(self) -> None:
-        """Give the connection up; what is under way is not told any more."""
-        if self._connecting is not None:
-            self._connecting.cancel()
+        """Give the connection up, also one that is still being made; what is under way is not told any more."""
+        self._is_closed = True
         if self._link is not None:
             self._link.close()
             self._link = None
 
     def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to connect, in a thread, unless that is under way or failed a moment ago."""
-        if self._connecting is None and loop.time() >= self._not_before:
+        """Begin to connect, in a thread, unless that is under way or was begun a moment ago."""
+        if self._connecting is None and loop.time() >= self._not_before and not self._is_closed:
+            self._not_before = loop.time() + AGAIN_SECONDS
             self._connecting = loop.run_in_executor(None, self._database.connect, self._log.patience_seconds)
             self._connecting.add_done_callback(self._connected)
 
     def _connected(self, made: asyncio.Future[Connection]) -> None:
         self._connecting = None
         if made.cancelled() or made.exception() is not None:
-            self._not_before = made.get_loop().time() + AGAIN_SECONDS  # the other log says what is wrong
+            return  # the other log says what is wrong
+        if self._is_closed:
+            made.result().close()
         else:
             self._link = _Link(made.get_loop(), made.result(), self._log, self._hand_on, self._lost)
 
     def _lost(self) -> None:
         self._link = None
-        self._not_before = asyncio.get_running_loop().time() + AGAIN_SECONDS
 
     def _hand_on(self, entries: Sequence[_Entry], perhaps_durable: bool) -> None:
         """Let the other log write them; nobody waits longer than its patience in all."""
         if not entries:
             return
         loop = asyncio.get_running_loop()
+        timers: list[asyncio.TimerHandle] = []
 
         def settle(failures: Failures) -> None:
-            patience.cancel()
+            for timer in timers:
+                timer.cancel()
             for entry, failure in zip(entries, failures, strict=True):
                 entry.settle(failure)
 
@@ -120,16 +124,14 @@ class LoopLog:
             with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
                 loop.call_soon_threadsafe(settle, failures)
 
-        def give_up() -> None:
-            self._log.give_up(submitted)
-            for entry in entries:
-                entry.settle(self._log.too_slow())
-
-        patience = loop.call_at(entries[0].since + self._log.patience_seconds, give_up)
         try:
             submitted = self._log.submit([entry.prediction for entry in entries], tell, perhaps_durable)
-        except ServerError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, those who wait are told
             settle([error] * len(entries))
+            return
+        patience = self._log.patience_seconds
+        timers += [loop.call_at(entry.since + patience, entry.settle, self._log.too_slow()) for entry in entries]
+        timers.append(loop.call_at(entries[-1].since + patience, self._log.give_up, submitted))
 
 
 class _State(Enum):
@@ -189,20 +191,26 @@ class _Link:
         """Make a step; where the server went away, the rows are written otherwise."""
         try:
             step()
-        except psycopg.Error:
+        except Exception as error:  # noqa: BLE001 - psycopg's above all; a row must not wait for nothing
+            logger.warning("%s on the connection of the log", type(error).__name__)
             self._give_up()
         else:
             if self._libpq.status == ConnStatus.BAD:  # heard with the last result
                 self._give_up()
 
     def _begin(self) -> None:
-        self._patience = self._loop.call_later(self._log.patience_seconds, self._stuck)
+        self._patience = self._loop.call_at(self._waiting[0].since + self._log.patience_seconds, self._stuck)
         self._state, self._is_durable = _State.ASKED, False
         self._libpq.send_query(COPY)
         self._flush()
 
     def _read(self) -> None:
-        self._libpq.consume_input()
+        """Hear what the server says, and twice: a broken connection is announced once on libuv, with its last words."""
+        for _ in range(2):
+            self._libpq.consume_input()
+            self._hear()
+
+    def _hear(self) -> None:
         while self._state is not _State.IDLE and not self._libpq.is_busy():
             result = self._libpq.get_result()
             if result is None:
@@ -229,10 +237,14 @@ class _Link:
         """Send what the socket takes; the rest when it takes more."""
         has_more = self._libpq.flush() == 1
         if has_more and not self._is_flushing:
-            self._loop.add_writer(self._socket, self._guarded, self._flush)
+            self._loop.add_writer(self._socket, self._guarded, self._flush_more)
         elif self._is_flushing and not has_more:
             self._loop.remove_writer(self._socket)
         self._is_flushing = has_more
+
+    def _flush_more(self) -> None:
+        self._flush()
+        self._hear()  # where the socket is full libpq reads, and the socket does not announce that again
 
     def _end(self) -> None:
         """The COPY is over."""
@@ -251,10 +263,13 @@ class _Link:
             self._begin()
 
     def _stuck(self) -> None:
-        """PostgreSQL takes too long: whoever waits for this COPY is told so, the others' rows are written otherwise."""
-        for entry in self._group:
-            entry.settle(self._log.too_slow())
-        self._group = []
+        """PostgreSQL takes too long: who has waited in vain is told so, the others' rows are written otherwise."""
+        since = self._loop.time() - self._log.patience_seconds
+        for entry in (*self._group, *self._waiting):
+            if entry.since <= since:
+                entry.settle(self._log.too_slow())
+        self._group = [entry for entry in self._group if not entry.told.done()]
+        self._waiting = [entry for entry in self._waiting if not entry.told.done()]
         self._give_up()
 
     def _give_up(self) -> None:
