@@ -158,6 +158,23 @@ def test_a_refusal_that_libpq_reads_while_it_sends_is_heard(
     assert log.link is link
 
 
+def test_a_table_that_takes_no_copy_is_an_error_of_each_row_until_it_takes_one(
+    log: AtTheLog, database_url: str, prediction: StoredPrediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.connect(prediction)
+    link, begun = log.link, copies_counted(monkeypatch)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("alter table predictions rename column known to unknown")
+    assert [type(failure) for failure in log.write(several(prediction, 4))] == [psycopg.errors.UndefinedColumn] * 4
+    assert len(begun) == 1
+    with psycopg.connect(database_url) as connection:
+        connection.execute("alter table predictions rename column unknown to known")
+    rows = several(prediction, 4)
+    assert log.write(rows) == [None] * 4
+    assert kept(log.database) == ids(rows, [prediction])
+    assert log.link is link
+
+
 def test_a_month_that_nobody_made_is_made(log: AtTheLog, prediction: StoredPrediction) -> None:
     log.connect(prediction)
     link = log.link

@@ -70,13 +70,11 @@ def wire(database_url: str) -> Iterator[Wire]:
         yield found
 
 
-@contextmanager
-def over(wire: Wire, database_url: str, new_loop: NewLoop, patience_seconds: float = 5.0) -> Iterator[AtTheLog]:
-    """A log that reaches the database only over the wire."""
+@pytest.fixture
+def over_the_wire(wire: Wire, database_url: str) -> Iterator[Database]:
     parts = urlsplit(database_url)
-    name = parts.netloc.rpartition("@")[0]
-    url = urlunsplit(parts._replace(netloc=f"{name}@127.0.0.1:{wire.port}"))
-    with Database(url) as database, at_the_log(database, new_loop, patience_seconds) as found:
+    who = parts.netloc.rpartition("@")[0]
+    with Database(urlunsplit(parts._replace(netloc=f"{who}@127.0.0.1:{wire.port}"))) as found:
         yield found
 
 
@@ -154,9 +152,11 @@ def test_a_connection_that_is_ended_in_the_middle_costs_nothing(
 
 
 @pytest.mark.parametrize("resets", [True, False], ids=["reset", "closed"])
+@pytest.mark.parametrize("is_other_cut_too", [True, False], ids=["both", "one"])
 @pytest.mark.parametrize("is_committed", [True, False], ids=["committed", "not committed"])
 def test_rows_whose_answer_is_lost_are_there_once_and_their_callers_hear_so(
     wire: Wire,
+    over_the_wire: Database,
     database_url: str,
     database: Database,
     new_loop: NewLoop,
@@ -165,8 +165,10 @@ def test_rows_whose_answer_is_lost_are_there_once_and_their_callers_hear_so(
     admin: psycopg.Connection[Any],
     is_committed: bool,
     resets: bool,
+    is_other_cut_too: bool,
 ) -> None:
-    with over(wire, database_url, new_loop) as log:
+    of_the_other = None if is_other_cut_too else database
+    with at_the_log(over_the_wire, new_loop, of_the_other=of_the_other) as log:
         log.connect(prediction)
         rows = several(prediction, 5)
 
@@ -189,9 +191,9 @@ def test_rows_whose_answer_is_lost_are_there_once_and_their_callers_hear_so(
 
 
 def test_while_the_server_is_away_callers_are_told_and_nothing_turns_in_circles(
-    wire: Wire, database_url: str, database: Database, new_loop: NewLoop, prediction: StoredPrediction
+    wire: Wire, over_the_wire: Database, new_loop: NewLoop, prediction: StoredPrediction
 ) -> None:
-    with over(wire, database_url, new_loop, patience_seconds=0.5) as log:
+    with at_the_log(over_the_wire, new_loop, patience_seconds=0.5) as log:
         log.connect(prediction)
         attempts = attempts_counted(log)
         wire.is_away = True

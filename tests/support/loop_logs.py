@@ -63,9 +63,14 @@ async def becomes(holds: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def at_the_log(database: Database, new_loop: NewLoop, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[AtTheLog]:
-    """A loop whose log writes to this database; nothing may go wrong in its callbacks."""
-    other = PredictionLog(database, patience_seconds=patience_seconds)
+def at_the_log(
+    database: Database,
+    new_loop: NewLoop,
+    patience_seconds: float = PATIENCE_SECONDS,
+    of_the_other: Database | None = None,
+) -> Iterator[AtTheLog]:
+    """A loop whose log writes to this database, the other one perhaps by another way; nothing may go wrong in it."""
+    other = PredictionLog(of_the_other or database, patience_seconds=patience_seconds)
     with asyncio.Runner(loop_factory=new_loop) as runner:
         found = AtTheLog(database, other, LoopLog(database, other), runner)
         runner.get_loop().set_exception_handler(lambda loop, context: found.wrong.append(context))
