@@ -151,9 +151,11 @@ def test_a_connection_that_is_ended_in_the_middle_costs_nothing(
     goes_on(log, prediction)
 
 
-@pytest.mark.parametrize("resets", [True, False], ids=["reset", "closed"])
-@pytest.mark.parametrize("is_other_cut_too", [True, False], ids=["both", "one"])
-@pytest.mark.parametrize("is_committed", [True, False], ids=["committed", "not committed"])
+@pytest.mark.parametrize(
+    ("is_committed", "resets", "is_other_cut_too"),
+    [(True, True, False), (True, False, True), (False, True, True), (False, False, False)],
+    ids=["committed, reset", "committed, both closed", "not committed, both reset", "not committed, closed"],
+)
 def test_rows_whose_answer_is_lost_are_there_once_and_their_callers_hear_so(
     wire: Wire,
     over_the_wire: Database,
