@@ -143,10 +143,11 @@ class _Remembered:
     history: StoredHistory
 
     def known(self, requests: Sequence[Mapping[str, Any]], moment: datetime) -> Sequence[tuple[str, Known] | None]:
-        found = self.history.recalled(requests, moment)
+        (request,) = requests
+        found = self.history.recalled(request, moment)
         if found is None:
             raise NotAtOnceError
-        return found
+        return [found]
 
 
 _project_of = lru_cache(4096)(UUID)

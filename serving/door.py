@@ -64,18 +64,20 @@ class Door:
 
     async def __rsgi__(self, scope: Scope, protocol: Any) -> None:
         route = self._routes.get(scope.path) if scope.method == "POST" and not scope.query_string else None
-        if route is None or not _is_small(scope.headers):
+        headers = scope.headers
+        if route is None or not _is_small(headers):
             await self._flask.answer(scope, protocol)
             return
         try:
             body = await protocol()
         except ProtocolClosed:  # the client went away
             return
-        scored = self._scored(*route, scope.headers, body)
+        scored = self._scored(*route, headers, body)
         if scored is None:
             await self._flask.answer(scope, protocol, body)
         else:
-            protocol.response_bytes(*await self._kept(scored))
+            (row,) = scored.rows
+            protocol.response_bytes(*_answered(scored, await self._log.write(row)))
 
     def _scored(self, model_type: ModelType, request_type: type[BaseModel], headers: Any, body: bytes) -> Scored | None:
         """The answer before its row is written; None where Flask has to see to it."""
@@ -93,16 +95,14 @@ class Door:
             return None
         return scored if scored.rows else None
 
-    async def _kept(self, scored: Scored) -> tuple[int, Headers, bytes]:
-        """Status, headers and body, once the row is durable or refused."""
-        (row,) = scored.rows
-        try:
-            (answer,) = scored.kept([await self._log.write(row)])
-        except Exception as error:  # noqa: BLE001 - a request that fails by itself
-            return _parts(handle_unexpected(error))
-        if isinstance(answer, ForecastleError):
-            return _parts(handle_forecastle_error(answer))
-        return 200, [("content-type", JSON)], to_json(answer)
+
+def _answered(scored: Scored, failure: Exception | None) -> tuple[int, Headers, bytes]:
+    """Status, headers and body, once the row is durable or refused."""
+    if failure is None:
+        return 200, [("content-type", JSON)], to_json(scored.answers[0])
+    if isinstance(failure, ForecastleError):
+        return _parts(handle_forecastle_error(failure))
+    return _parts(handle_unexpected(failure))
 
 
 def _is_small(headers: Any) -> bool:

@@ -40,13 +40,19 @@ class StoredHistory:
         )
         return _each(requests, groups, of_projects, of_groups)
 
-    def recalled(
-        self, requests: Sequence[Mapping[str, Any]], moment: datetime
-    ) -> Sequence[tuple[str, Known] | None] | None:
-        """As `known`, without asking the store: None where some of it is not remembered."""
-        groups = [self._groups(request) for request in requests]
-        found = None if self.memory is None else self.memory.recalled(*_all_of(requests, groups), moment)
-        return None if found is None else _each(requests, groups, *found)
+    def recalled(self, request: Mapping[str, Any], moment: datetime) -> tuple[str, Known] | None:
+        """As `known` of one request, without asking the store: None where some of it is not remembered."""
+        found = None if self.memory is None else self.memory.recalled(request["project_id"], moment)
+        if found is None:
+            return None
+        project, remembered = found
+        groups = {}
+        for each in self._groups(request):
+            if each not in remembered:
+                return None
+            if (outcomes := remembered[each]) is not None:
+                groups[each.group] = outcomes
+        return project.project, Known(project.outcomes, groups, project.cases)
 
     def _groups(self, request: Mapping[str, Any]) -> list[Asked]:
         keys = self.model_type.group_keys(request)

@@ -65,8 +65,11 @@ class Predictor:
 
     def view_for(self, request: Mapping[str, Any]) -> str:
         """The first view that sees the request and was trained; what the request has beyond it is not looked at."""
-        trained = list(self.model_type.views if self.bundle is None else self.bundle.views)
-        return next((view for view in trained if sees(self.model_type, view, request)), trained[-1])
+        trained = self.model_type.views if self.bundle is None else self.bundle.views
+        for view in trained:
+            if sees(self.model_type, view, request):
+                break
+        return view
 
     def predict(self, cluster: str, request: Mapping[str, Any], known: Known) -> Prediction:
         (prediction,) = self.predict_many([(cluster, request, known)])
@@ -89,9 +92,9 @@ class Predictor:
     def _extracted(self, cluster: str, request: Mapping[str, Any], known: Known) -> _Row:
         view = self.view_for(request)
         seen = self.model_type.masked(view, request)
-        groups = {name: known.groups[name] for name in self.model_type.group_keys(seen) if name in known.groups}
-        # What was read may hold groups by fields that the view does not see.
-        known = Known(known.project, groups, known.cases)
+        if seen is not request:  # what was read may hold groups by fields that the view does not see
+            groups = {name: known.groups[name] for name in self.model_type.group_keys(seen) if name in known.groups}
+            known = Known(known.project, groups, known.cases)
         found = None if self.bundle is None else self.bundle.views[view]
         return _Row(view, found, cluster, self.scorer.extract(seen, cluster, known), known)
 

@@ -96,11 +96,13 @@ class OutcomeMemory:
         return _answered(held, groups)
 
     def recalled(
-        self, projects: Sequence[str], groups: Sequence[Asked], moment: datetime
-    ) -> tuple[dict[str, ProjectOutcomes], dict[Asked, Outcomes]] | None:
-        """As `known`, without asking the store: None where some of it is not remembered."""
-        held, missing = self._recall(projects, groups, moment, self._announcements.version)
-        return None if missing else _answered(held, groups)
+        self, project: str, moment: datetime
+    ) -> tuple[ProjectOutcomes, Mapping[Asked, Outcomes | None]] | None:
+        """What is remembered of a project and of groups in it, those without outcomes as None; without the store."""
+        found = self._projects.get(project)
+        if found is None or not found.holds(self._announcements.version, moment):
+            return None
+        return found.outcomes, found.groups
 
     def _recall(
         self, projects: Sequence[str], groups: Sequence[Asked], moment: datetime, version: int | None

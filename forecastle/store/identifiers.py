@@ -8,4 +8,4 @@ import uuid_utils.compat
 
 
 def new_id() -> UUID:
-    return UUID(int=uuid_utils.compat.uuid7().int)
+    return uuid_utils.compat.uuid7()

@@ -80,10 +80,12 @@ def test_what_was_read_once_is_not_read_again_and_is_what_the_store_says(
     assert queries == [1, 1]  # a group that is asked for first is read, with its project
     both = [{"project_id": "P", "issue_type": "Bug"}, {"project_id": "Q"}]
     now = datetime.now(UTC)
-    assert history.recalled(both, now) is None
+    assert history.recalled(both[1], now) is None
     assert history.known(both, now) == stored.known(both, now)
     assert queries == [1, 1, 1]
-    assert history.recalled(both, now) == stored.known(both, now)
+    assert [history.recalled(each, now) for each in both] == stored.known(both, now)
+    assert history.recalled({**both[0], "component": "never asked for"}, now) is None
+    assert history.recalled(both[0], datetime(2000, 1, 1, tzinfo=UTC)) is None
 
 
 def test_a_change_is_heard_and_read(database: Database, announcements: Announcements) -> None:
@@ -162,7 +164,7 @@ def test_nothing_is_remembered_while_nothing_is_heard(database: Database, querie
     for count in (1, 2):
         assert not isinstance(ask(history)[1].cases, IndexedCases), "nothing else will be held against them"
         assert len(queries) == count
-    assert history.recalled([{"project_id": "P"}], datetime.now(UTC)) is None
+    assert history.recalled({"project_id": "P"}, datetime.now(UTC)) is None
 
 
 def test_a_connection_that_is_cut_off_is_not_trusted_and_comes_again(

@@ -14,10 +14,10 @@ from loop_logs import LONG, AtTheLog, NewLoop, at_the_log, becomes, ids, kept, s
 from predictions import id_at
 
 from forecastle.errors import InputError, ServerError
-from forecastle.store import loop_log as loop_log_module
+from forecastle.store import loop_link
 from forecastle.store.database import Database
 from forecastle.store.identifiers import new_id
-from forecastle.store.loop_log import MOST_AT_ONCE, _Link
+from forecastle.store.loop_link import MOST_AT_ONCE, Link
 from forecastle.store.predictions import StoredPrediction, get_prediction
 
 
@@ -30,13 +30,13 @@ def log(database: Database, new_loop: NewLoop) -> Iterator[AtTheLog]:
 def copies_counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """An entry for each COPY that is begun over the log's own connection, from now on."""
     begun: list[int] = []
-    original = _Link._begin
+    original = Link._begin
 
-    def counting(link: _Link) -> None:
+    def counting(link: Link) -> None:
         begun.append(len(link._waiting))
         original(link)
 
-    monkeypatch.setattr(_Link, "_begin", counting)
+    monkeypatch.setattr(Link, "_begin", counting)
     return begun
 
 
@@ -86,13 +86,13 @@ def test_rows_that_the_socket_does_not_take_at_once_are_sent_when_it_takes_more(
 def flushes_watched(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each time that something was to be sent, from now on, whether some of it had to wait."""
     waited: list[bool] = []
-    original = _Link._flush
+    original = Link._flush
 
-    def watched(link: _Link) -> None:
+    def watched(link: Link) -> None:
         original(link)
         waited.append(link._is_flushing)
 
-    monkeypatch.setattr(_Link, "_flush", watched)
+    monkeypatch.setattr(Link, "_flush", watched)
     return waited
 
 
@@ -143,14 +143,14 @@ def test_a_refusal_that_libpq_reads_while_it_sends_is_heard(
     log.connect(prediction)
     with psycopg.connect(database_url) as connection:
         connection.execute(FORBIDDING)
-    original = _Link._flush
+    original = Link._flush
 
-    def late(link: _Link) -> None:
+    def late(link: Link) -> None:
         if link._is_flushing:
             select.select([link._socket], [], [], 0.05)
         original(link)
 
-    monkeypatch.setattr(_Link, "_flush", late)
+    monkeypatch.setattr(Link, "_flush", late)
     link, rows = log.link, several(prediction, 200, request={"title": LONG})
     rows[0], rows[60] = rows[0]._replace(principal="slow"), rows[60]._replace(principal="forbidden")
     failures = log.write(rows)
@@ -203,7 +203,7 @@ def test_more_than_may_wait_are_refused_at_once(
     log: AtTheLog, prediction: StoredPrediction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log.connect(prediction)
-    monkeypatch.setattr(loop_log_module, "MOST_WAITING", 5)
+    monkeypatch.setattr(loop_link, "MOST_WAITING", 5)
     rows = several(prediction, 7)
 
     async def too_many() -> list[bool]:

@@ -20,6 +20,7 @@ from loop_logs import LONG, AtTheLog, NewLoop, at_the_log, becomes, ids, kept, s
 from wire import Wire, wired
 
 from forecastle.errors import ServerError
+from forecastle.store import loop_link
 from forecastle.store import loop_log as loop_log_module
 from forecastle.store.database import Database
 from forecastle.store.predictions import StoredPrediction
@@ -260,7 +261,7 @@ def test_where_nobody_may_write_each_waits_as_long_as_patience_lasts_and_then_it
 def test_nobody_waits_longer_than_patience_lasts_where_copies_are_slow_and_many_wait(
     database: Database, new_loop: NewLoop, waiting: None, prediction: StoredPrediction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_log_module, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(loop_link, "MOST_AT_ONCE", 1)
     with at_the_log(database, new_loop, patience_seconds=0.45) as log:
         log.connect(prediction)
         rows, began = several(prediction, 12, principal="slow"), time.monotonic()

@@ -10,7 +10,8 @@ from typing import Any
 
 from forecastle.store.database import Database
 from forecastle.store.identifiers import new_id
-from forecastle.store.loop_log import Fate, LoopLog
+from forecastle.store.loop_link import Fate
+from forecastle.store.loop_log import LoopLog
 from forecastle.store.prediction_log import PATIENCE_SECONDS, PredictionLog
 from forecastle.store.predictions import StoredPrediction
 
