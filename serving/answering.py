@@ -18,7 +18,7 @@ from forecastle.features.packing import pack_known
 from forecastle.records.outcomes import Known
 from forecastle.registry.aliases import PRODUCTION
 from forecastle.registry.answering import Answered, Context
-from forecastle.registry.declaration import HistoryReader, ModelType, resolve
+from forecastle.registry.declaration import HistoryReader, ModelType
 from forecastle.registry.history import StoredHistory
 from forecastle.registry.predictor import Predictor
 from forecastle.registry.replay import input_digest
@@ -123,7 +123,7 @@ class Answerer:
         context = Context(predictor_for, history, moment, include)
         answers: list[dict[str, Any] | ForecastleError] = []
         rows: list[StoredPrediction] = []
-        for request, answered in zip(requests, resolve(model_type.answer_many)(requests, context), strict=True):
+        for request, answered in zip(requests, model_type.answering(requests, context), strict=True):
             if isinstance(answered, ForecastleError):
                 answers.append(answered)
                 continue

@@ -22,7 +22,7 @@ from benchmarks.numeric import MODEL_TYPE as NUMERIC
 from forecastle.access.principals import Principal
 from forecastle.errors import ForecastleError
 from forecastle.registry.answering import Context
-from forecastle.registry.declaration import HistoryReader, ModelType, resolve
+from forecastle.registry.declaration import HistoryReader, ModelType
 from forecastle.registry.history import remembering
 from forecastle.registry.remembering import Announcements
 from forecastle.registry.serving import ServingModels
@@ -126,7 +126,7 @@ class _Answerer:
         context = Context(
             lambda cluster: self.models.for_cluster(model_type, cluster).predictor, self.history, moment, include
         )
-        (answered,) = resolve(model_type.answer_many)([request], context)
+        (answered,) = model_type.answering([request], context)
         if isinstance(answered, ForecastleError):
             raise answered
         ends = {name: _ANSWER[name] for name in ("model_version", "prediction_id")}

@@ -105,6 +105,12 @@ class ModelType:
         fields = list(self.views.values())
         return {view: frozenset(filter(None, fields[:place])) for place, view in enumerate(self.views)}
 
+    @cached_property
+    def answering(self) -> Callable[..., Any]:
+        """What answers many requests in a context."""
+        found: Callable[..., Any] = resolve(self.answer_many)
+        return found
+
     def request_type(self) -> type[BaseModel]:
         found: type[BaseModel] = resolve(self.request)
         return found

@@ -23,7 +23,7 @@ from forecastle.monitoring.coverage import Coverage, coverage
 from forecastle.records.outcomes import Known
 from forecastle.registry.answering import Context
 from forecastle.registry.baselines import baseline
-from forecastle.registry.declaration import ModelType, resolve
+from forecastle.registry.declaration import ModelType
 from forecastle.registry.examples import Row, extract_all, histories_of
 from forecastle.registry.predictor import Prediction, Predictor
 from forecastle.registry.training import fit
@@ -171,7 +171,7 @@ def evaluate(
 def _answer(model_type: ModelType, predictor: Predictor, history: WalkedHistory, row: Row) -> ScoredRow:
     request = model_type.request_type().model_validate({**row.request, "project_id": row.cluster})
     context = Context(lambda cluster: predictor, history, row.asked_at)
-    (answer,) = resolve(model_type.answer_many)([request], context)
+    (answer,) = model_type.answering([request], context)
     if isinstance(answer, ForecastleError):
         raise answer
     found: Prediction = answer.prediction

@@ -14,7 +14,7 @@ from forecastle.errors import FeatureCodeError, ForecastleError, IntegrityError
 from forecastle.features.packing import unpack_known
 from forecastle.records.outcomes import Known
 from forecastle.registry.answering import Answered, Context
-from forecastle.registry.declaration import ModelType, resolve
+from forecastle.registry.declaration import ModelType
 from forecastle.registry.history import StoredHistory, looking_of
 from forecastle.registry.loading import load_serving
 from forecastle.registry.predictor import Prediction, Predictor
@@ -145,7 +145,7 @@ def _predictor_of(database: Database, objects: Objects, model_type: ModelType, s
 
 def _answer(model_type: ModelType, request: Any, cluster: str, known: Known, predictor: Any) -> Answered:
     context = Context(lambda _: predictor, _Kept(cluster, known), None, frozenset())
-    answered: Answered | ForecastleError = resolve(model_type.answer_many)([request], context)[0]
+    answered: Answered | ForecastleError = model_type.answering([request], context)[0]
     if isinstance(answered, ForecastleError):
         raise answered
     return answered

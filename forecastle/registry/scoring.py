@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from forecastle.errors import ForecastleError, InputError, ServerError
 from forecastle.registry.answering import Context
-from forecastle.registry.declaration import ModelType, resolve
+from forecastle.registry.declaration import ModelType
 from forecastle.registry.history import StoredHistory
 from forecastle.registry.journal import Entry, Journal, Tally
 from forecastle.registry.predictor import Predictor
@@ -210,7 +210,7 @@ class _Answering:
         requests = [each.error or _request_of(self._model_type, each.cells) for each in questions]
         sound = [request for request in requests if not isinstance(request, str)]
         context = Context(self._predictor_for, self._history, moment)
-        answers = iter(resolve(self._model_type.answer_many)(sound, context) if sound else [])
+        answers = iter(self._model_type.answering(sound, context) if sound else [])
         return [
             Entry(
                 question.position,

@@ -12,7 +12,7 @@ from typing import Any
 from forecastle.errors import ForecastleError, IntegrityError
 from forecastle.records.outcomes import NOTHING_KNOWN, Known
 from forecastle.registry.answering import Answered, Context
-from forecastle.registry.declaration import ModelType, resolve
+from forecastle.registry.declaration import ModelType
 from forecastle.registry.predictor import Predictor
 
 
@@ -33,7 +33,7 @@ def answer_example(predictor: Predictor) -> None:
     requests = [model_type.request_type().model_validate(model_type.masked(view, asked)) for view in model_type.views]
     context = Context(lambda cluster: predictor, NoHistory(), datetime.now(UTC))
     try:
-        for answered in resolve(model_type.answer_many)(requests, context):
+        for answered in model_type.answering(requests, context):
             _require_answer(predictor, answered)
     except Exception as error:  # noqa: BLE001 - whatever the content of a bundle makes the code do
         raise IntegrityError(
