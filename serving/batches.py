@@ -11,6 +11,7 @@ from flask import Response, current_app, jsonify, request
 from flask.json.provider import JSONProvider
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field, ValidationError
+from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import get_input_stream
 
 from forecastle.access.principals import Permission, Principal
@@ -25,6 +26,7 @@ from serving.problems import (
     Problem,
     problem_of,
     problem_of_fields,
+    problem_of_http,
     problem_of_unexpected,
     response_of,
 )
@@ -197,6 +199,8 @@ def _until_cut(
             done = chunk[-1].number
     except ForecastleError as error:
         yield batch.line_of(_cut_short(problem_of(error), done))
+    except HTTPException as error:  # the body ended too early, or no more of it came
+        yield batch.line_of(_cut_short(problem_of_http(error), done))
     except Exception as error:  # noqa: BLE001 - the status is sent; a stream that just ended would look whole
         yield batch.line_of(_cut_short(problem_of_unexpected(error), done))
 

@@ -101,8 +101,8 @@ def _answered(scored: Scored, failure: Exception | None) -> tuple[int, Headers, 
     if failure is None:
         return 200, [("content-type", JSON)], to_json(scored.answers[0])
     if isinstance(failure, ForecastleError):
-        return _parts(handle_forecastle_error(failure))
-    return _parts(handle_unexpected(failure))
+        return _as_rsgi(handle_forecastle_error(failure))
+    return _as_rsgi(handle_unexpected(failure))
 
 
 def _is_small(headers: Any) -> bool:
@@ -112,5 +112,5 @@ def _is_small(headers: Any) -> bool:
     return kind == JSON and length.isdecimal() and int(length) <= MOST_BYTES
 
 
-def _parts(response: Response) -> tuple[int, Headers, bytes]:
+def _as_rsgi(response: Response) -> tuple[int, Headers, bytes]:
     return response.status_code, [(name.lower(), value) for name, value in response.headers], response.get_data()

@@ -12,7 +12,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
 from granian.rsgi import ProtocolClosed
-from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import ClientDisconnected, RequestTimeout
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -120,7 +120,7 @@ class _Body(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """What is there, at least a byte; nothing at the end. Raises ClientDisconnected."""
+        """What is there, at least a byte; nothing at the end. Raises ClientDisconnected, RequestTimeout."""
         view = memoryview(buffer)
         while not self._left:
             piece = self._wait_for_more()
@@ -135,13 +135,13 @@ class _Body(io.RawIOBase):
         return len(taken)
 
     def _wait_for_more(self) -> bytes | None:
-        """The next piece, None at the end. Raises ClientDisconnected where it takes too long."""
+        """The next piece, None at the end. Raises RequestTimeout where it takes too long."""
         coming = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
         try:
             return coming.result(STALLED_SECONDS)
         except TimeoutError:
             coming.cancel()
-            raise ClientDisconnected from None
+            raise RequestTimeout from None
 
     async def _next(self) -> bytes | None:
         try:

@@ -93,15 +93,17 @@ def problem_of(error: errors.ForecastleError) -> Problem:
 def handle_http_exception(error: HTTPException) -> Response:
     if error.response is not None:
         return error.response  # type: ignore[return-value]  # a validation problem, made above
-    status = error.code or 500
-    code = {400: "invalid_input", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-    found = Problem(
-        title=_title(status), status=status, code=code.get(status, "http"), detail=_DETAILS.get(status, _title(status))
-    )
-    response = response_of(found)
+    response = response_of(problem_of_http(error))
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(error.valid_methods or ())
     return response
+
+
+def problem_of_http(error: HTTPException) -> Problem:
+    status = error.code or 500
+    code = {400: "invalid_input", 404: "not_found", 405: "method_not_allowed", 408: "timed_out", 413: "too_large"}
+    detail = _DETAILS.get(status, _title(status))
+    return Problem(title=_title(status), status=status, code=code.get(status, "http"), detail=detail)
 
 
 def handle_unexpected(error: Exception) -> Response:
@@ -129,6 +131,7 @@ _DETAILS = {
     400: "the body is not a JSON object sent with Content-Type: application/json",
     404: "there is nothing at this address; /docs lists what there is",
     405: "this address does not take this method; /docs lists what it takes",
+    408: "no more of the body came for a minute",
     413: "the body is too large",
 }
 

@@ -69,6 +69,7 @@ class Serving:
             self.facade("empty Flask answer", granian(workers), EMPTY),
             self.facade(FACADE, served(workers), WHOLE),
             self.facade(f"{FACADE}, Flask alone", granian(workers), FLASK),
+            self.facade("empty Flask answer, one thread", granian(workers, threads=1), EMPTY),
         ]
         peers = [] if self.peers is None else self.peers.contenders(workers)
         return own + (peers[1:3] if self.quick else peers)

@@ -91,11 +91,11 @@ def _ratio_levels(outcomes: Outcomes, scale: LogScale) -> tuple[float, float, fl
 def log_ratios(outcomes: Outcomes, scale: LogScale) -> Sequence[float]:
     """Logarithms of outcome over estimate, of the outcomes that somebody had estimated."""
     if not outcomes.estimates:
-        return []
+        return ()
     pairs = zip(outcomes.recent, outcomes.estimates, strict=True)
     estimated = [pair for pair in pairs if pair[1] == pair[1]]
     values, estimates = scale.logs([value for value, _ in estimated]), scale.logs([guess for _, guess in estimated])
-    return [value - guess for value, guess in zip(values, estimates, strict=True)]
+    return tuple([value - guess for value, guess in zip(values, estimates, strict=True)])
 
 
 def packed(numbers: Mapping[str, float]) -> tuple[tuple[str, ...], array[float]]:

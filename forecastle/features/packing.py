@@ -12,6 +12,8 @@ from forecastle.features.issues import IssueFeatures
 from forecastle.features.levels import LogLevels
 from forecastle.records.outcomes import Known, Outcomes, once
 
+OF_A_GROUP = 32
+"""Bytes of a group: which one it is, how many outcomes it has, their mean and their median."""
 FASTEST = 1
 """Of zlib's levels; outcomes repeat, so that a tenth to a half is left."""
 
@@ -59,11 +61,14 @@ def pack_known(known: Known, groups: Sequence[str]) -> bytes:
 def unpack_known(content: bytes, groups: Sequence[str]) -> Known:
     """What was packed for the same groups: their outcomes one by one, and the project's cases, are not there.
 
-    Raises ValueError where it is cut off.
+    Raises ValueError where it is cut off, or was not packed for these groups.
     """
     unpacker = zlib.decompressobj()
-    compressed = unpacker.decompress(content)
-    if not unpacker.eof:
+    try:
+        compressed = unpacker.decompress(content)
+    except zlib.error:
+        raise ValueError("this is nothing that was packed") from None
+    if not unpacker.eof or len(unpacker.unused_data) % OF_A_GROUP:
         raise ValueError("what was known is cut off")
     # In older rows the groups are compressed with the project's.
     values = iter(_unpack(compressed) + _unpack(unpacker.unused_data))
@@ -74,6 +79,8 @@ def unpack_known(content: bytes, groups: Sequence[str]) -> Known:
     )  # fmt: skip
     of_groups = {}
     for place in values:
+        if place >= len(groups):
+            raise ValueError(f"{place:.0f} is none of {len(groups)} groups")
         of_groups[groups[int(place)]] = Outcomes(int(next(values)), next(values), next(values), ())
     return Known(project, of_groups)
 

@@ -34,7 +34,7 @@ class SimilarCase(NamedTuple):
 class IndexedCases(tuple[Case, ...]):
     """Cases that are kept: title after title is held against them, and an index of their words is made once."""
 
-    @cached_property
+    @cached_property  # of titles that are split once and not remembered beside it
     def word_index(self) -> WordIndex:
         return WordIndex.of([frozenset(words_of(case.title)) for case in self])
 
@@ -116,7 +116,7 @@ class WordIndex:
 
 
 def _look_through(cases: Sequence[Case], asked: frozenset[str]) -> tuple[Shared, Sizes]:
-    """The same without an index, which takes as long to make as ten looks: cases of a moment are looked at once."""
+    """The same without an index, which takes as long to make as ten looks."""
     shared: defaultdict[frozenset[str], Places] = defaultdict(int)
     sizes: defaultdict[int, Places] = defaultdict(int)
     words = [_distinct_words(case.title) for case in cases]

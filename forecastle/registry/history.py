@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from forecastle.features.similarity import IndexedCases
 from forecastle.records.outcomes import Known, Outcomes
 from forecastle.registry.declaration import ModelType
 from forecastle.registry.remembering import Announcements, OutcomeMemory
 from forecastle.store.database import Database
 from forecastle.store.outcomes import Asked, Looking, ProjectOutcomes, known_outcomes
+
+WORTH_AN_INDEX = 10
+"""Titles that are held against a project's cases one by one in the time in which an index of them is made."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,10 @@ class StoredHistory:
         of_projects, of_groups = self.database.reading(
             lambda connection: known_outcomes(connection, self._looking, projects, asked, moment)
         )
+        for name, number in Counter(request["project_id"] for request in requests).items():
+            if number >= WORTH_AN_INDEX and name in of_projects:
+                found = of_projects[name]
+                of_projects[name] = replace(found, cases=IndexedCases(found.cases))
         return _each(requests, groups, of_projects, of_groups)
 
     def recalled(self, request: Mapping[str, Any], moment: datetime) -> tuple[str, Known] | None:

@@ -22,6 +22,7 @@ Result = TypeVar("Result")
 CONNECT_TIMEOUT_SECONDS = 5
 POOL_TIMEOUT_SECONDS = 3.0
 FAIL_FAST_SECONDS = 1.0
+KEEPALIVE_SECONDS = 20
 RECONNECT_SECONDS = 2.0
 """How long the pool tries by itself; by default its pauses double for five minutes, while the server may be back."""
 
@@ -130,7 +131,10 @@ class Database:
             autocommit=True,
             row_factory=dict_row,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            tcp_user_timeout=round(statement_seconds * 1000),  # where the network went away, the server ends nothing
+            # Where the network went away, the server ends nothing, and one that waits for nothing would not find out.
+            tcp_user_timeout=round(statement_seconds * 1000),
+            keepalives_idle=KEEPALIVE_SECONDS,
+            keepalives_interval=CONNECT_TIMEOUT_SECONDS,
             options=f"-c timezone=UTC -c statement_timeout={round(statement_seconds * 1000)}",
         )
 

@@ -12,7 +12,6 @@ from enum import Enum, auto
 import psycopg
 from psycopg.pq import ConnStatus, ExecStatus
 
-from forecastle.errors import ServerError
 from forecastle.store.database import Connection
 from forecastle.store.prediction_log import MOST_WAITING, PredictionLog
 from forecastle.store.predictions import COPY, StoredPrediction, as_copied
@@ -84,7 +83,7 @@ class Link:
     def take(self, entry: Entry) -> None:
         """Write it with the next COPY."""
         if len(self._waiting) >= MOST_WAITING:
-            entry.settle(ServerError(f"{len(self._waiting)} predictions wait to be written"))
+            entry.settle(self._log.too_many(len(self._waiting)))
             return
         self._waiting.append(entry)
         if self._state is State.IDLE:

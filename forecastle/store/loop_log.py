@@ -41,11 +41,12 @@ class LoopLog:
         """Says when the prediction is durable, or what refused it; a ServerError where nobody knows in time."""
         loop = asyncio.get_running_loop()
         entry = Entry(prediction, loop.create_future(), loop.time())
-        if self._link is None:
-            self._connect(loop)
-            self._hand_on([entry], False)
-        else:
+        if self._link is not None:
             self._link.take(entry)
+        else:
+            self._hand_on([entry], False)
+            with suppress(RuntimeError):  # no thread can be started now
+                self._connect(loop)
         return entry.told
 
     def close(self) -> None:
@@ -66,10 +67,12 @@ class LoopLog:
         self._connecting = None
         if made.cancelled() or made.exception() is not None:
             return  # the other log says what is wrong
-        if self._is_closed:
-            made.result().close()
-        else:
-            self._link = Link(made.get_loop(), made.result(), self._log, self._hand_on, self._lost)
+        try:
+            if not self._is_closed:
+                self._link = Link(made.get_loop(), made.result(), self._log, self._hand_on, self._lost)
+        finally:
+            if self._link is None:
+                made.result().close()
 
     def _lost(self) -> None:
         self._link = None

@@ -119,7 +119,7 @@ class PredictionLog:
             rows = self._rows_waiting + len(predictions)
             is_stuck = self._writing_since is not None and time.monotonic() - self._writing_since > self._patience
             if self._is_closing or is_stuck or (self._waiting and rows > self._most_waiting):
-                raise ServerError(f"{self._rows_waiting} predictions wait to be written at {self._database.where}")
+                raise self.too_many(self._rows_waiting)
             self._waiting.append(submitted)
             self._rows_waiting = rows
             if self._writer is None:
@@ -139,6 +139,10 @@ class PredictionLog:
     def too_slow(self) -> ServerError:
         """What is said where patience ended."""
         return ServerError(f"a prediction was not written within {self._patience:g} s at {self._database.where}")
+
+    def too_many(self, waiting: int) -> ServerError:
+        """What is said where so many wait already that no more may."""
+        return ServerError(f"{waiting} predictions wait to be written at {self._database.where}")
 
     def close(self) -> None:
         """Write what waits, and take nothing more."""
@@ -168,7 +172,7 @@ class PredictionLog:
 
     def _settle(self, group: Sequence[Submitted]) -> None:
         predictions = list(chain.from_iterable(each.predictions for each in group))
-        write = _insert if any(each.perhaps_durable for each in group) else _copy
+        write = _insert if any(each.perhaps_durable for each in group) else copy_predictions
         try:
             failures = self._keep(predictions, write)
         except Exception as error:  # noqa: BLE001 - whatever it was, those who wait are told
@@ -221,10 +225,6 @@ class PredictionLog:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _copy(connection: Connection, predictions: Sequence[StoredPrediction]) -> None:
-    copy_predictions(connection, predictions)
 
 
 def _insert(connection: Connection, predictions: Sequence[StoredPrediction]) -> None:

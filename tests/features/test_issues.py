@@ -76,12 +76,12 @@ def test_ratios_are_those_of_outcomes_that_somebody_had_estimated() -> None:
 
 @pytest.mark.parametrize("outcomes", [NONE_KNOWN, Outcomes.of_latest([2.0, 4.0], [math.nan] * 2)])
 def test_without_estimates_there_are_no_ratios(outcomes: Outcomes) -> None:
-    assert log_ratios(outcomes, SCALE) == []
+    assert log_ratios(outcomes, SCALE) == ()
     assert all(math.isnan(value) for value in ratio_numbers("project", outcomes, SCALE).values())
 
 
 def test_outcomes_that_came_without_estimates_are_no_error() -> None:
-    assert log_ratios(Outcomes.of_latest([2.0, 4.0]), SCALE) == []
+    assert log_ratios(Outcomes.of_latest([2.0, 4.0]), SCALE) == ()
 
 
 @given(values, st.floats(-3, 3), st.floats(0.25, 3))

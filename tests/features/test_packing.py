@@ -95,6 +95,12 @@ def test_rows_of_before_whose_groups_are_compressed_too_can_be_read() -> None:
 
 
 def test_what_was_known_and_cut_off_is_refused() -> None:
-    known = Known(Outcomes.of_latest([1.0, 2.0]))
-    with pytest.raises(ValueError, match="cut off"):
-        unpack_known(pack_known(known, GROUPS)[:-1], GROUPS)
+    alone = pack_known(Known(Outcomes.of_latest([1.0, 2.0])), GROUPS)
+    grouped = pack_known(Known(Outcomes.of_latest([1.0, 2.0]), {"component": Outcomes.of_latest([2.0])}), GROUPS)
+    for content in (alone[:-1], grouped[:-1], grouped[:-8], grouped[:-16], grouped[:-24]):
+        with pytest.raises(ValueError, match="cut off"):
+            unpack_known(content, GROUPS)
+    with pytest.raises(ValueError, match="none of 1 groups"):
+        unpack_known(grouped, GROUPS[:1])
+    with pytest.raises(ValueError, match="nothing that was packed"):
+        unpack_known(b"something else", GROUPS)

@@ -23,7 +23,7 @@ from forecastle.errors import ServerError
 from forecastle.settings import Settings
 from forecastle.store.predictions import StoredPrediction
 from serving import flask_adapter
-from serving.batches import NDJSON
+from serving.batches import CHUNK_LINES, NDJSON
 from serving.door import MOST_BYTES, Door, create_door
 
 
@@ -264,14 +264,20 @@ def test_a_client_that_sends_no_more_of_its_body_is_taken_to_be_gone(
     monkeypatch.setattr(flask_adapter, "STALLED_SECONDS", 0.1)
     told = [*at_the_door.house.headers().items(), ("Content-Type", "application/json"), ("Content-Length", "100000")]
     stalled = [Protocol(b'{"title": "', stalls=True) for _ in range(20)]
+    lines = Protocol((json.dumps(question()).encode() + b"\n") * (CHUNK_LINES + 1), stalls=True)
 
     async def all_of_them() -> None:
         scope = Scope(MODEL_TYPE.route, headers=Headers(told))
-        await asyncio.gather(*(at_the_door.door.__rsgi__(scope, each) for each in stalled))
+        of_lines = [*at_the_door.house.headers().items(), ("Content-Type", NDJSON), ("Transfer-Encoding", "chunked")]
+        stream = Scope(f"{MODEL_TYPE.route}batch/", headers=Headers(of_lines))
+        asked = [(scope, each) for each in stalled] + [(stream, lines)]
+        await asyncio.gather(*(at_the_door.door.__rsgi__(*each) for each in asked))
 
     at_the_door.runner.run(all_of_them())
-    assert {each.answer[0] for each in stalled} == {400}
-    assert at_the_door.house.predictions() == 0
+    assert {each.answer[0] for each in stalled} == {408}
+    *answers, last = [json.loads(line) for line in lines.answer[2].splitlines()]
+    assert (len(answers), last["status"], last["code"]) == (CHUNK_LINES, 408, "cut_short")
+    assert at_the_door.house.predictions() == CHUNK_LINES
 
 
 def test_another_version_and_another_outcome_are_in_the_next_answers(at_the_door: AtTheDoor) -> None:

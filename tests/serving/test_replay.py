@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -108,6 +109,17 @@ def test_text_that_was_erased_is_named(house: Any) -> None:
     change(house, erased, json.dumps({"title": "…", "description": ""}), prediction_id)
     found = replayed(house, prediction_id)
     assert "text of the request was erased since" in found["reasons"]
+
+
+def test_a_digest_of_before_is_that_of_the_request_as_well(house: Any) -> None:
+    prediction_id = asked(house, description="Größe")
+    request = house.row("select request from predictions where id = %s", prediction_id)["request"]
+    former = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+    changed = "update predictions set input_digest = %s, estimate = estimate + 0.5 where id = %s"
+    change(house, changed, former, prediction_id)
+    assert not any("erased" in reason for reason in replayed(house, prediction_id)["reasons"])
+    change(house, changed, "0" * 64, prediction_id)
+    assert any("erased" in reason for reason in replayed(house, prediction_id)["reasons"])
 
 
 def test_numbers_that_were_kept_and_changed_are_noticed(house: Any) -> None:

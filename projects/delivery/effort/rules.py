@@ -58,7 +58,7 @@ def customary(outcomes: Outcomes) -> Sequence[float]:
     """The amounts that at least CUSTOMARY_SHARE of the recent outcomes have."""
     recent = outcomes.recent
     counts, least = Counter(map(round, recent, repeat(2))), max(CUSTOMARY_SHARE * len(recent), 2)
-    return [value for value, count in counts.items() if count >= least and value > 0]
+    return tuple([value for value, count in counts.items() if count >= least and value > 0])
 
 
 CUSTOMARY_SHARE = 0.01
