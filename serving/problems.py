@@ -131,7 +131,7 @@ _DETAILS = {
     400: "the body is not a JSON object sent with Content-Type: application/json",
     404: "there is nothing at this address; /docs lists what there is",
     405: "this address does not take this method; /docs lists what it takes",
-    408: "no more of the body came for a minute",
+    408: "no more of the body came for a minute; a body is sent without such a pause",
     413: "the body is too large",
 }
 
@@ -143,6 +143,7 @@ def _title(status: int) -> str:
         403: "Not allowed",
         404: "Not found",
         405: "Method not allowed",
+        408: "Timed out",
         409: "Conflict",
         412: "Precondition failed",
         413: "Too large",

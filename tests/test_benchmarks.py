@@ -30,6 +30,7 @@ from benchmarks.numeric.model import NAMES, SCORER, NumericFeatures
 from benchmarks.numeric.training import Numeric, fit
 from benchmarks.retraining import DECLARED, SCENARIOS, World, live
 from benchmarks.serving import BEGIN, END, with_figures
+from forecastle.settings import Settings
 
 ASKED = [sys.executable, "-m", "benchmarks.gate", "--json", "--trials", "2", "--seed", "7"]
 
@@ -176,3 +177,13 @@ def test_a_simulated_life_trains_when_it_decides_to_and_its_strategies_share_the
     assert [len(losses) for losses in decided.losses] == asked
     first = verdicts.index("RETRAIN") + 1
     assert all((one == other).all() for one, other in zip(decided.losses[:first], never.losses[:first], strict=True))
+
+
+@pytest.mark.slow
+def test_partitions_are_held_against_the_schema_of_before(postgresql: Settings) -> None:
+    asked = [sys.executable, "-m", "benchmarks.partitions", "--rows", "20000"]
+    told = {**os.environ, **postgresql.as_environment()}
+    ran = subprocess.run(asked, cwd=projects.ROOT, env=told, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("ratio") == 2
+    assert "by dropping" in ran.stdout.splitlines()[-1]

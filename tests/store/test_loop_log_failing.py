@@ -24,6 +24,7 @@ from forecastle.errors import ServerError
 from forecastle.store import loop_link
 from forecastle.store import loop_log as loop_log_module
 from forecastle.store.database import Database
+from forecastle.store.loop_link import Link
 from forecastle.store.predictions import StoredPrediction
 
 WAITING = """
@@ -90,7 +91,8 @@ def held(database_url: str, lock: str) -> Iterator[None]:
 def waits(admin: psycopg.Connection[Any]) -> bool:
     """Whether somebody waits for a lock."""
     asked = "select count(*) > 0 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-    return bool(admin.execute(asked).fetchone()[0])  # type: ignore[index]
+    ((someone_waits,),) = admin.execute(asked).fetchall()
+    return bool(someone_waits)
 
 
 def end(admin: psycopg.Connection[Any], log: AtTheLog) -> None:
@@ -195,14 +197,22 @@ def test_rows_whose_answer_is_lost_are_there_once_and_their_callers_hear_so(
 
 
 def test_while_the_server_is_away_callers_are_told_and_nothing_turns_in_circles(
-    wire: Wire, over_the_wire: Database, new_loop: NewLoop, prediction: StoredPrediction
+    wire: Wire,
+    over_the_wire: Database,
+    new_loop: NewLoop,
+    prediction: StoredPrediction,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    heard = reads_counted(monkeypatch)
     with at_the_log(over_the_wire, new_loop, patience_seconds=0.5) as log:
         log.connect(prediction)
-        attempts = attempts_counted(log)
+        attempts = attempts_counted(log, monkeypatch)
+        assert log.write(several(prediction, 3)) == [None] * 3
+        assert heard
+        heard.clear()
         wire.is_away = True
         wire.cut()
-        began, cpu = time.monotonic(), time.process_time()
+        began = time.monotonic()
 
         async def ask_on() -> None:
             while time.monotonic() - began < 1:
@@ -212,12 +222,12 @@ def test_while_the_server_is_away_callers_are_told_and_nothing_turns_in_circles(
 
         log.run(ask_on())
         assert len(attempts) <= 11
-        assert time.process_time() - cpu < 0.7
+        assert len(heard) <= 3, "that it broke is heard once, and nothing after that"
         wire.is_away = False
         goes_on(log, prediction)
 
 
-def attempts_counted(log: AtTheLog) -> list[str]:
+def attempts_counted(log: AtTheLog, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The threads that connected for the loop, from now on."""
     made: list[str] = []
     original = log.database.connect
@@ -227,8 +237,21 @@ def attempts_counted(log: AtTheLog) -> list[str]:
             made.append(threading.current_thread().name)
         return original(seconds)
 
-    log.database.connect = counting  # type: ignore[method-assign]
+    monkeypatch.setattr(log.database, "connect", counting)
     return made
+
+
+def reads_counted(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """An entry for each time that a socket of the log has something to be read, from now on."""
+    read: list[None] = []
+    original = Link._read
+
+    def counting(link: Link) -> None:
+        read.append(None)
+        original(link)
+
+    monkeypatch.setattr(Link, "_read", counting)
+    return read
 
 
 @pytest.mark.parametrize("when", list(LOCKS))
@@ -246,11 +269,11 @@ def test_where_nobody_may_write_each_waits_as_long_as_patience_lasts_and_then_it
 
         async def stuck() -> list[Exception | None]:
             with held(database_url, LOCKS[when]):
-                began, told = time.monotonic(), log.begun(early)
+                told = log.begun(early)
                 await asyncio.sleep(0.4)
                 later = log.begun(late)
                 failures = await asyncio.gather(*told)
-                assert time.monotonic() - began < 0.9
+                assert not any(one.done() for one in later), "each has patience of its own"
                 assert {type(failure) for failure in failures} == {ServerError}
             return await asyncio.gather(*later)
 
@@ -265,9 +288,8 @@ def test_nobody_waits_longer_than_patience_lasts_where_copies_are_slow_and_many_
     monkeypatch.setattr(loop_link, "MOST_AT_ONCE", 1)
     with at_the_log(database, new_loop, patience_seconds=0.45) as log:
         log.connect(prediction)
-        rows, began = several(prediction, 12, principal="slow"), time.monotonic()
+        rows = several(prediction, 12, principal="slow")  # each a COPY of a tenth of a second
         failures = log.write(rows)
-        assert time.monotonic() - began < 0.9
         assert {type(failure) for failure in failures} == {type(None), ServerError}
         assert {row.id for row, failure in zip(rows, failures, strict=True) if failure is None} <= kept(database)
 
@@ -313,7 +335,11 @@ def test_closing_leaves_no_connection(
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("is_made_before", [True, False])
 def test_closing_leaves_no_connection_that_is_still_being_made(
-    database: Database, new_loop: NewLoop, prediction: StoredPrediction, is_made_before: bool
+    database: Database,
+    new_loop: NewLoop,
+    prediction: StoredPrediction,
+    is_made_before: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     may_go_on, is_made, original = threading.Event(), threading.Event(), database.connect
 
@@ -325,7 +351,7 @@ def test_closing_leaves_no_connection_that_is_still_being_made(
         is_made.set()
         return made
 
-    database.connect = connect  # type: ignore[method-assign]
+    monkeypatch.setattr(database, "connect", connect)
     with no_socket_left(), at_the_log(database, new_loop) as log:
 
         async def begun() -> None:

@@ -120,7 +120,7 @@ def test_a_row_that_breaks_a_rule_is_refused_and_makes_no_month(database: Databa
     with pytest.raises(psycopg.errors.CheckViolation), database.transaction() as connection:
         insert_predictions(connection, [made_at(project, LATER)])
     with pytest.raises(psycopg.errors.NotNullViolation):
-        write_predictions(database, [a_prediction(project)._replace(method=None)])  # type: ignore[arg-type]
+        write_predictions(database, [a_prediction(project, method=None)])
     assert months(database) == before
 
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from forecastle.store.database import Database
 from forecastle.store.identifiers import new_id
 from forecastle.store.loop_link import Fate
@@ -81,12 +83,13 @@ def at_the_log(
             found.handed_on.append(len(predictions))
             return submit(predictions, *words)
 
-        other.submit = counting  # type: ignore[method-assign]
-        try:
-            yield found
-        finally:
-            found.own.close()
-            other.close()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(other, "submit", counting)
+            try:
+                yield found
+            finally:
+                found.own.close()
+                other.close()
     assert found.wrong == []
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import http.client
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+from threads import in_a_thread
 
 
 class Proxy(ThreadingHTTPServer):
@@ -70,11 +71,5 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def proxied(upstream: str) -> Iterator[Proxy]:
     """A proxy in front of the server at this address."""
-    with Proxy(upstream) as proxy:
-        serving = threading.Thread(target=proxy.serve_forever, daemon=True)
-        serving.start()
-        try:
-            yield proxy
-        finally:
-            proxy.shutdown()
-            serving.join()
+    with Proxy(upstream) as proxy, in_a_thread(proxy.serve_forever, proxy.shutdown):
+        yield proxy

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from threads import in_a_thread
+
 AT_ONCE = struct.pack("ii", 1, 0)
 """SO_LINGER: closing resets the connection."""
 
@@ -83,10 +85,5 @@ class Wire:
 def wired(host: str, port: int) -> Iterator[Wire]:
     """A wire to the server at this address."""
     wire = Wire(host, port)
-    serving = threading.Thread(target=wire.serve, daemon=True)
-    serving.start()
-    try:
+    with in_a_thread(wire.serve, wire.stop):
         yield wire
-    finally:
-        wire.stop()
-        serving.join()
